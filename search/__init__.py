@@ -1,0 +1,5 @@
+"""Which configurations to try next: knob spaces, search methods and the driver that runs them. Nothing here knows TVM."""
+
+from search.space import KnobSpace, Option, Split
+
+__all__ = ["KnobSpace", "Option", "Split"]

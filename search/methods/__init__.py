@@ -1,0 +1,1 @@
+"""Search methods: coroutines that yield configurations to measure and receive their throughput."""

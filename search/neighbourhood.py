@@ -1,0 +1,77 @@
+"""Integer points of a ball cut by a box: the neighbourhoods of BAO (Sun et al., DATE 2021, Algorithm 4)."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Int
+
+
+def lattice_ball(
+    lower: Int[np.ndarray, " k"],
+    upper: Int[np.ndarray, " k"],
+    radius: float,
+    *,
+    limit: int | None = None,
+    generator: np.random.Generator | None = None,
+) -> Int[np.ndarray, "m k"]:
+    r"""List the integer offsets $o \ne 0$ with $\|o\|_2 \le$ `radius` and `lower` <= o <= `upper`.
+
+    The points are counted exactly, axis by axis, before any is made: $c_j(b)$ is how many ways axes j, j+1, ... can spend at most
+    b of the squared radius. Where the count passes `limit`, `limit` distinct points are drawn uniformly by the same counts.
+
+    **Arguments:**
+
+    - `lower`, `upper`: the box, lower <= 0 <= upper.
+    - `radius`: not negative.
+    - `limit`: the most points to return; None for all.
+    - `generator`: draws the points where there are more than `limit`.
+
+    **Returns:** the offsets, distinct, in lexicographic order.
+    """
+    if radius < 0:
+        raise ValueError(f"radius: {radius} must not be negative.")
+    budget = int(radius * radius + 1e-9)
+    steps = [np.arange(max(int(low), -int(radius)), min(int(up), int(radius)) + 1) for low, up in zip(lower, upper, strict=True)]
+    counts = _completions(steps, budget)
+    others = int(counts[0][budget]) - 1
+    if limit is None or others <= limit:
+        ranks = np.arange(others)
+    else:
+        assert generator is not None
+        ranks = np.sort(generator.choice(others, size=limit, replace=False, shuffle=False))
+    ranks += ranks >= _rank_of_centre(steps, counts, budget)
+    return _unrank(ranks, steps, counts, budget)
+
+
+def _completions(steps: list[np.ndarray], budget: int) -> list[np.ndarray]:
+    """`counts[j][b]`: the points of axes j and on whose squared norm is at most b."""
+    counts = [np.ones(budget + 1, np.int64)]
+    for axis in reversed(steps):
+        tail, ahead = counts[0], np.zeros(budget + 1, np.int64)
+        for step in axis:
+            cost = int(step) ** 2
+            ahead[cost:] += tail[: budget + 1 - cost]
+        counts.insert(0, ahead)
+    return counts
+
+
+def _rank_of_centre(steps: list[np.ndarray], counts: list[np.ndarray], budget: int) -> int:
+    """How many points come before 0 in lexicographic order."""
+    before = (tail[budget - axis[axis < 0] ** 2].sum() for axis, tail in zip(steps, counts[1:], strict=True))
+    return int(sum(before))
+
+
+def _unrank(ranks: np.ndarray, steps: list[np.ndarray], counts: list[np.ndarray], budget: int) -> Int[np.ndarray, "m k"]:
+    """Turn positions in lexicographic order into points, one axis at a time, all points at once."""
+    left = np.full(len(ranks), budget)
+    columns = []
+    for axis, tail in zip(steps, counts[1:], strict=True):
+        cost = left[:, None] - axis[None, :] ** 2
+        ways = np.where(cost >= 0, tail[np.maximum(cost, 0)], 0)
+        ends = np.cumsum(ways, axis=1)
+        pick = (ranks[:, None] >= ends).sum(axis=1)
+        here = np.arange(len(ranks))
+        ranks = ranks - (ends[here, pick] - ways[here, pick])
+        left = cost[here, pick]
+        columns.append(axis[pick])
+    return np.stack(columns, axis=1)

@@ -1,0 +1,380 @@
+"""Spaces of schedules: products of knobs, counted as AutoTVM counts them (Chen et al., NeurIPS 2018).
+
+The layer spaces of Sun et al. (ICCV 2021, appendix, tables 1 to 5) are such products: ordered factorisations of loop extents
+and short lists of options. A space is never enumerated unless it is small; indices are Python integers because spaces pass 2^63.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, overload
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from search.neighbourhood import lattice_ball
+from search.pool import Pool
+
+Config = dict[str, Any]
+Choice = Mapping[str, Int[Array, "n *ways"]]
+Predicate = Callable[[Choice], Bool[Array, " n"]]
+
+ENUMERABLE = 1 << 24
+"""Up to this size a space that rejection sampling does not exhaust is listed in full."""
+
+PATIENCE = 1 << 24
+"""Sampling gives up after this many draws without a new valid configuration."""
+
+
+@lru_cache(maxsize=1024)
+def factorisations(extent: int, ways: int) -> Int[np.ndarray, "options ways"]:
+    """List the ordered factorisations of `extent` into `ways` factors, in AutoTVM's order.
+
+    The innermost factor is chosen first and varies slowest; the second factor varies fastest; the first is what remains.
+    """
+    if ways == 1:
+        return np.array([[extent]], np.int32)
+    blocks = []
+    for innermost in _divisors(extent):
+        rest = factorisations(extent // innermost, ways - 1)
+        blocks.append(np.column_stack([rest, np.full(len(rest), innermost, np.int32)]))
+    table = np.concatenate(blocks)
+    table.flags.writeable = False
+    return table
+
+
+def _divisors(extent: int) -> list[int]:
+    small = [d for d in range(1, math.isqrt(extent) + 1) if extent % d == 0]
+    return sorted({*small, *(extent // d for d in small)})
+
+
+@dataclass(frozen=True)
+class Split:
+    """A loop of `extent` iterations cut into `ways` nested loops, outermost first."""
+
+    name: str
+    extent: int
+    ways: int
+
+    def __post_init__(self) -> None:
+        if self.extent < 1 or self.ways < 1:
+            raise ValueError(f"Split {self.name!r}: extent {self.extent} and ways {self.ways} must both be at least 1.")
+
+    @property
+    def table(self) -> Int[np.ndarray, "options ways"]:
+        """The factors of every option, one row an option."""
+        return factorisations(self.extent, self.ways)
+
+    def value(self, option: int) -> tuple[int, ...]:
+        """The factors of one option as a tuple."""
+        return tuple(int(factor) for factor in self.table[option])
+
+    def option(self, value: Sequence[int]) -> int:
+        """The number of the option with these factors; a first factor of -1 means what remains."""
+        inner = tuple(int(factor) for factor in value[1:])
+        if len(value) == self.ways and value[0] in (-1, self.extent // max(1, math.prod(inner))):
+            found = self._options.get(inner)
+            if found is not None:
+                return found
+        raise ValueError(
+            f"Knob {self.name!r}: {list(value)} is not a way to write {self.extent} as a product of {self.ways} factors."
+        )
+
+    @cached_property
+    def _options(self) -> dict[tuple[int, ...], int]:
+        return {tuple(row[1:]): option for option, row in enumerate(self.table.tolist())}
+
+
+@dataclass(frozen=True)
+class Option:
+    """A knob that takes one of a few numbers."""
+
+    name: str
+    values: tuple[int | float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(self.values))
+        if not self.values or len(set(self.values)) != len(self.values):
+            raise ValueError(f"Option {self.name!r}: values {self.values} must be distinct and at least one.")
+        if not all(isinstance(value, (int, float)) for value in self.values):
+            raise ValueError(f"Option {self.name!r}: values {self.values} must be numbers; number the names of a category.")
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """The value of every option, one row an option."""
+        whole = all(isinstance(value, int) for value in self.values)
+        return np.array(self.values, np.int32 if whole else np.float32)[:, None]
+
+    def value(self, option: int) -> int | float:
+        """The value of one option."""
+        return self.values[option]
+
+    def option(self, value: int | float) -> int:
+        """The number of the option with this value."""
+        if value not in self.values:
+            raise ValueError(f"Knob {self.name!r}: {value!r} is not one of {list(self.values)}.")
+        return self.values.index(value)
+
+
+Knob = Split | Option
+
+
+class KnobSpace(eqx.Module):
+    """A finite product of knobs, minus what a predicate refuses.
+
+    A configuration travels as a row of option numbers, `Int[Array, "knobs"]`. `valid` and `features` accept NumPy arrays and
+    JAX arrays (traced ones too) and answer in kind; the rest works on the host.
+
+    **Arguments:**
+
+    - `knobs`: the knobs in AutoTVM's order, the first varying fastest in the index.
+    - `predicate`: takes `{name: factors}`, each of shape `(n, ways)` for a split and `(n,)` for an option, and answers which of
+      the n configurations are valid. Written with operators, it runs under NumPy and under jit alike. None: all are valid.
+    - `encoding`: how `features` shows a knob. "log2" gives log2 of factors and log2(1 + value) of options, "raw" the numbers.
+    - `pool`: the configurations the space is confined to; made by `confine`.
+
+    **Raises:** `ValueError` for repeated names or an unknown encoding.
+    """
+
+    knobs: tuple[Knob, ...] = eqx.field(static=True)
+    predicate: Predicate | None
+    encoding: str = eqx.field(static=True)
+    pool: Pool | None
+
+    def __init__(
+        self,
+        knobs: Sequence[Knob],
+        predicate: Predicate | None = None,
+        *,
+        encoding: str = "log2",
+        pool: Pool | None = None,
+    ) -> None:
+        self.knobs = tuple(knobs)
+        self.predicate = predicate
+        self.encoding = encoding
+        self.pool = pool
+        if not self.knobs or len(set(self.names)) != len(self.knobs):
+            raise ValueError(f"knobs: the names {list(self.names)} must be distinct and at least one.")
+        if encoding not in ("log2", "raw"):
+            raise ValueError(f"encoding: {encoding!r} is not one of 'log2' and 'raw'.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The knobs' names in order."""
+        return tuple(knob.name for knob in self.knobs)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How many options each knob has."""
+        return tuple(len(knob.table) for knob in self.knobs)
+
+    @property
+    def product(self) -> int:
+        """The number of configurations of the whole product: indices lie below it."""
+        return math.prod(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of configurations, valid or not: of the pool if the space is confined, else of the product."""
+        return self.product if self.pool is None else len(self.pool)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The name of every feature column: a split has one for each factor."""
+        return tuple(
+            f"{knob.name}[{axis}]" if isinstance(knob, Split) else knob.name
+            for knob in self.knobs
+            for axis in range(knob.table.shape[1])
+        )
+
+    def __repr__(self) -> str:
+        confined = "" if self.pool is None else f", confined to {len(self.pool)}"
+        knobs = ", ".join(f"{name} {length}" for name, length in zip(self.names, self.shape, strict=True))
+        return f"KnobSpace({self.product} configurations: {knobs}{confined})"
+
+    def choice(self, knobs: Int[Array, "n knobs"]) -> Choice:
+        """Look up what the options mean: `{name: (n, ways)}` for splits, `{name: (n,)}` for options."""
+        xp = _namespace(knobs)
+        looked_up = {}
+        for column, knob in enumerate(self.knobs):
+            values = xp.asarray(knob.table)[knobs[..., column]]
+            looked_up[knob.name] = values if isinstance(knob, Split) else values[..., 0]
+        return looked_up
+
+    def valid(self, knobs: Int[Array, "n knobs"]) -> Bool[Array, " n"]:
+        """Tell which configurations the predicate admits and, if the space is confined, the pool holds."""
+        xp = _namespace(knobs)
+        admitted = xp.ones(knobs.shape[:-1], bool)
+        if self.predicate is not None:
+            admitted = admitted & self.predicate(self.choice(knobs))
+        if self.pool is not None:
+            admitted = admitted & self.pool.contains(knobs)
+        return admitted
+
+    def features(self, knobs: Int[Array, "n knobs"]) -> Float[Array, "n features"]:
+        """Gather the feature columns of each configuration, in the order of `feature_names`, float32."""
+        xp = _namespace(knobs)
+        tables = (xp.asarray(_feature_table(knob, self.encoding)) for knob in self.knobs)
+        return xp.concatenate([table[knobs[..., column]] for column, table in enumerate(tables)], axis=-1)
+
+    @overload
+    def to_index(self, knobs: Int[Array, " knobs"]) -> int: ...
+    @overload
+    def to_index(self, knobs: Int[Array, "n knobs"]) -> list[int]: ...
+    def to_index(self, knobs):
+        """Number a configuration as AutoTVM does: mixed radix, the first knob fastest. A row gives an int, rows a list."""
+        rows = np.asarray(knobs)
+        if rows.shape[-1:] != (len(self.knobs),):
+            raise ValueError(f"knobs: shape {rows.shape} must end in {len(self.knobs)}, one option a knob.")
+        if ((rows < 0) | (rows >= np.array(self.shape))).any():
+            raise ValueError(f"knobs: every option must lie in the ranges {list(self.shape)}.")
+        index = self._index(rows)
+        return index.tolist() if rows.ndim > 1 else int(index)
+
+    def _index(self, rows: np.ndarray) -> np.ndarray:
+        """Indices as an array of int64, or of Python integers where the product passes 2^63."""
+        dtype = np.int64 if self.product < 1 << 63 else object
+        strides = [1]
+        for length in self.shape[:-1]:
+            strides.append(strides[-1] * length)
+        return np.asarray(rows).astype(dtype) @ np.array(strides, dtype)
+
+    @overload
+    def from_index(self, index: int) -> Int[np.ndarray, " knobs"]: ...
+    @overload
+    def from_index(self, index: Sequence[int]) -> Int[np.ndarray, "n knobs"]: ...
+    def from_index(self, index):
+        """The configuration with this number, or the rows of several numbers; the inverse of `to_index`."""
+        dtype = np.int64 if self.product < 1 << 63 else object
+        try:
+            rest = np.array(index, dtype)
+        except OverflowError:
+            rest = np.array([-1])
+        if rest.size and (rest.min() < 0 or rest.max() >= self.product):
+            raise ValueError(f"index: {index} is outside 0 .. {self.product - 1}, the numbers of this space.")
+        columns = []
+        for length in self.shape:
+            columns.append((rest % length).astype(np.int32))
+            rest = rest // length
+        return np.stack(columns, axis=-1)
+
+    def to_config(self, knobs: Int[Array, " knobs"]) -> Config:
+        """Write a configuration as `{knob: factors or value}`."""
+        return {knob.name: knob.value(int(option)) for knob, option in zip(self.knobs, knobs, strict=True)}
+
+    def from_config(self, config: Mapping[str, Any]) -> Int[np.ndarray, " knobs"]:
+        """Read `{knob: factors or value}`, matched by name; a first factor of -1 means what remains.
+
+        **Raises:** `ValueError` for a missing or foreign knob, or a value the knob does not have.
+        """
+        if set(config) != set(self.names):
+            raise ValueError(f"config: its knobs {sorted(config)} are not this space's {sorted(self.names)}.")
+        return np.array([knob.option(config[knob.name]) for knob in self.knobs], np.int32)
+
+    def confine(self, knobs: Int[Array, "n knobs"]) -> KnobSpace:
+        """Restrict the space to the given configurations: a recorded pool. Repeats count once."""
+        index = self.to_index(np.atleast_2d(np.asarray(knobs)))
+        return KnobSpace(
+            self.knobs, self.predicate, encoding=self.encoding, pool=Pool(self.from_index(sorted(set(index))), self.shape)
+        )
+
+    def sample(
+        self, key: PRNGKeyArray, n: int, *, exclude: Int[Array, "m knobs"] | None = None
+    ) -> Int[np.ndarray, "n knobs"]:
+        """Draw valid configurations uniformly, without repeats.
+
+        **Arguments:**
+
+        - `key`: a JAX random key; the same key gives the same configurations.
+        - `n`: how many.
+        - `exclude`: configurations not to draw, say those measured already.
+
+        **Returns:** n rows, or fewer where the space has no more. Spaces beyond 2^24 configurations are drawn by rejection, and
+        counted as having no more after 2^24 draws without a new one.
+        """
+        if n < 0:
+            raise ValueError(f"n: {n} must not be negative.")
+        generator = _generator(key)
+        excluded = np.sort(self._index(np.asarray(exclude))) if exclude is not None and len(exclude) else None
+        if self.pool is not None:
+            listed = self.pool.rows
+        else:
+            drawn, exhausted = self._reject(generator, n, excluded)
+            if not exhausted or self.product > ENUMERABLE:
+                return drawn
+            listed = self.from_index(np.arange(self.product))
+        listed = listed[self.valid(listed) & ~_among(self._index(listed), excluded)]
+        return listed[generator.permutation(len(listed))[:n]]
+
+    def _reject(self, generator: np.random.Generator, n: int, excluded: np.ndarray | None) -> tuple[np.ndarray, bool]:
+        """Rejection sampling; also tells whether it gave up."""
+        kept = np.empty((0, len(self.knobs)), np.int32)
+        fruitless, chunk = 0, max(1024, 2 * n)
+        patience = min(PATIENCE, 4 * self.product)
+        while len(kept) < n:
+            if fruitless >= patience:
+                return kept, True
+            drawn = generator.integers(0, self.shape, size=(chunk, len(self.knobs)), dtype=np.int32)
+            drawn = drawn[self.valid(drawn)]
+            drawn = drawn[~_among(self._index(drawn), excluded)]
+            merged = np.concatenate([kept, drawn])
+            _, first = np.unique(self._index(merged), return_index=True)
+            fruitless = 0 if len(first) > len(kept) else fruitless + chunk
+            kept = merged[np.sort(first)]
+            chunk = min(1 << 18, 2 * chunk)
+        return kept[:n], False
+
+    def neighbours(
+        self,
+        knobs: Int[Array, " knobs"],
+        radius: float,
+        *,
+        limit: int | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> Int[np.ndarray, "m knobs"]:
+        """Find the valid configurations within a Euclidean distance in option numbers, the centre left out.
+
+        This is the neighbourhood of BAO (Sun et al., DATE 2021, Algorithm 4). Where the ball holds more than `limit` points, so
+        many are drawn from it uniformly with `key` and the valid ones kept.
+
+        **Raises:** `ValueError` if `limit` is given without `key`.
+        """
+        if limit is not None and key is None:
+            raise ValueError("key: needed with `limit`, to draw the neighbours.")
+        centre = np.asarray(knobs)
+        generator = None if key is None else _generator(key)
+        offsets = lattice_ball(-centre, np.array(self.shape) - 1 - centre, radius, limit=limit, generator=generator)
+        near = (centre + offsets).astype(np.int32)
+        return near[self.valid(near)]
+
+
+@lru_cache(maxsize=4096)
+def _feature_table(knob: Knob, encoding: str) -> Float[np.ndarray, "options columns"]:
+    values = knob.table.astype(np.float64)
+    if encoding == "log2":
+        values = np.log2(values) if isinstance(knob, Split) else np.sign(values) * np.log2(1 + np.abs(values))
+    table = values.astype(np.float32)
+    table.flags.writeable = False
+    return table
+
+
+def _among(index: np.ndarray, listed: np.ndarray | None) -> Bool[np.ndarray, " n"]:
+    """Tell which indices stand in a sorted list."""
+    if listed is None:
+        return np.zeros(len(index), bool)
+    place = np.minimum(np.searchsorted(listed, index), len(listed) - 1)
+    return (listed[place] == index).astype(bool)
+
+
+def _generator(key: PRNGKeyArray) -> np.random.Generator:
+    """A NumPy generator seeded by a JAX key: host-side draws of any size compile nothing."""
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(np.asarray(jax.random.key_data(key)).tobytes(), "little")))
+
+
+def _namespace(array: Any) -> Any:
+    return jax.numpy if isinstance(array, jax.Array) else np

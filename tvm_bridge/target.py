@@ -1,0 +1,125 @@
+"""Targets: the hardware a kernel is compiled for, as TVM takes it and as records name it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FALLBACK_CUDA_ARCH = "sm_80"
+"""Code for a CUDA target without `arch` is generated for this where no GPU can be asked."""
+
+_IMPLIED = {"keys": None, "tag": None, "device": None, "max_num_threads": 1024, "thread_warp_size": 32}
+"""Attributes that TVM adds by itself; None stands for any value."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind ("llvm", "cuda") and the attributes that tell one machine's code from another's (mcpu, num-cores, arch)."""
+
+    kind: str
+    attributes: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def parse(cls, target: Any) -> Target:
+        """Read a target as users and logs write it: a dictionary, JSON, TVM's object, or "kind -name=value ...".
+
+        Nothing is filled in: what a log does not say stays unsaid.
+
+        **Raises:** `ValueError` if it is none of these.
+        """
+        if isinstance(target, Target):
+            return target
+        text = str(target).strip()
+        try:
+            if isinstance(target, Mapping):
+                fields = dict(target)
+            elif text.startswith("{"):
+                fields = json.loads(text)
+            else:
+                kind, *words = text.split()
+                pairs = (word.removeprefix("-").partition("=") for word in words)
+                fields = {"kind": kind} | {name: _number(value) for name, _, value in pairs}
+            kind = fields.pop("kind")
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"target: {target!r} is not a target; write 'llvm', 'cuda' or {{'kind': ..., ...}}.") from error
+        kept = {name: value for name, value in fields.items() if name not in _IMPLIED or _IMPLIED[name] not in (None, value)}
+        return cls(kind, tuple(sorted((name, _frozen(value)) for name, value in kept.items())))
+
+    def resolve(self) -> Target:
+        """Fill in this machine: cpu and number of cores of a bare "llvm", architecture of a "cuda" without one.
+
+        **Raises:** `ValueError` for a kind that has no templates.
+        """
+        attributes = dict(self.attributes)
+        if self.kind == "llvm":
+            if "mcpu" not in attributes and "mtriple" not in attributes:
+                attributes["mcpu"] = _host_cpu()
+            attributes.setdefault("num-cores", _host_cores())
+        elif self.kind == "cuda":
+            attributes.setdefault("arch", _cuda_arch() or FALLBACK_CUDA_ARCH)
+        else:
+            raise ValueError(f"target: kind {self.kind!r} is not supported; use 'llvm' or 'cuda'.")
+        return Target(self.kind, tuple(sorted(attributes.items())))
+
+    @property
+    def threads(self) -> int:
+        """Threads a kernel runs on: the CPU's `num-cores`, 1 elsewhere."""
+        return int(dict(self.attributes).get("num-cores", 1))
+
+    @property
+    def tvm(self) -> Any:
+        """The target as a `tvm.target.Target`."""
+        import tvm
+
+        return tvm.target.Target(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """The target as the dictionary that TVM reads."""
+        return {"kind": self.kind} | {name: list(v) if isinstance(v, tuple) else v for name, v in self.attributes}
+
+    def __str__(self) -> str:
+        words = (f"-{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in self.attributes)
+        return " ".join([self.kind, *words])
+
+
+def _number(text: str) -> Any:
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, str) and "," in value:
+        return tuple(value.split(","))
+    return tuple(value) if isinstance(value, list) else value
+
+
+@functools.cache
+def _host_cpu() -> str:
+    import tvm
+
+    return str(tvm.get_global_func("target.llvm_get_system_cpu")())
+
+
+def _host_cores() -> int:
+    """Physical cores this process may run on: two threads of one core share its vector units."""
+    import psutil
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, psutil.cpu_count(logical=False) or allowed)
+
+
+@functools.cache
+def _cuda_arch() -> str | None:
+    """The first GPU's compute capability by the driver's own tool, without opening the device in this process."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    query = [tool, "--query-gpu=compute_cap", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    lines = answer.stdout.split()
+    return f"sm_{lines[0].replace('.', '')}" if answer.returncode == 0 and lines else None
