@@ -1,5 +1,7 @@
 """Which configurations to try next: knob spaces, search methods and the driver that runs them. Nothing here knows TVM."""
 
+from search.driver import Run, run
+from search.history import Source
 from search.space import KnobSpace, Option, Split
 
-__all__ = ["KnobSpace", "Option", "Split"]
+__all__ = ["KnobSpace", "Option", "Run", "Source", "Split", "run"]

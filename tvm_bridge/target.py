@@ -60,7 +60,7 @@ class Target:
         if self.kind == "llvm":
             if "mcpu" not in attributes and "mtriple" not in attributes:
                 attributes["mcpu"] = _host_cpu()
-            attributes.setdefault("num-cores", _host_cores())
+            attributes.setdefault("num-cores", host_cores())
         elif self.kind == "cuda":
             attributes.setdefault("arch", _cuda_arch() or FALLBACK_CUDA_ARCH)
         else:
@@ -105,7 +105,7 @@ def _host_cpu() -> str:
     return str(tvm.get_global_func("target.llvm_get_system_cpu")())
 
 
-def _host_cores() -> int:
+def host_cores() -> int:
     """Physical cores this process may run on: two threads of one core share its vector units."""
     import psutil
 

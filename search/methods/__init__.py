@@ -1,1 +1,42 @@
-"""Search methods: coroutines that yield configurations to measure and receive their throughput."""
+"""Search methods: one file each, and one line in `METHODS`.
+
+A method is a function `(space, *, key, **options)` that returns a coroutine: it yields configurations to measure and receives
+their throughput. One that learns from other tasks' measurements takes a keyword `history`, a sequence of `Source`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import TypeAlias
+
+from search.driver import Search
+from search.methods.grid import grid_search
+from search.methods.random import random_search
+
+Method: TypeAlias = Callable[..., Search]
+
+METHODS: dict[str, Method] = {
+    "random": random_search,
+    "grid": grid_search,
+}
+
+
+def find(method: str | Method) -> Method:
+    """The method of this name; a function is a method already.
+
+    **Raises:** `ValueError` naming the methods there are.
+    """
+    if callable(method):
+        return method
+    if method in METHODS:
+        return METHODS[method]
+    close = difflib.get_close_matches(str(method), METHODS, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"method: {method!r} is not one of {', '.join(METHODS)}.{hint}")
+
+
+def learns_from_history(method: Method) -> bool:
+    """Whether the method takes other tasks' measurements."""
+    return "history" in inspect.signature(method).parameters

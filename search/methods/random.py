@@ -1,0 +1,22 @@
+"""Random search: uniform over the valid configurations, without repeats."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from search.driver import Search
+from search.space import KnobSpace
+
+
+def random_search(space: KnobSpace, *, key: PRNGKeyArray, batch: int = 64) -> Search:
+    """Yield `batch` new configurations at a time until the space has no more."""
+    seen = np.empty((0, len(space.knobs)), np.int32)
+    while True:
+        key, this = jax.random.split(key)
+        drawn = space.sample(this, batch, exclude=seen)
+        if not len(drawn):
+            return
+        yield drawn
+        seen = np.concatenate([seen, drawn])

@@ -1,0 +1,63 @@
+"""From a configuration to a compiled kernel: the schedule, the module of functions, the machine code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tvm
+
+from tvm_bridge import packing, templates
+
+if TYPE_CHECKING:
+    from search.space import Config
+    from tvm_bridge.target import Target
+    from tvm_bridge.task import Task
+
+
+def build(task: Task, config: Config | None = None) -> Any:
+    """Compile one configuration of a task, ready to call.
+
+    **Arguments:**
+
+    - `task`: made by `conv2d` and its like; a task known only by its records cannot be built.
+    - `config`: `{knob: factors or value}`, of `result.best.config` for example; None for TVM's default schedule.
+
+    **Returns:** a `tvm.runtime.Module`. `main(data, weight, output)` takes and fills tensors on the target's device. A schedule
+    that wants its weight packed has it packed by `main` at each call; a network packs once: `pack_weight(weight, packed)` and then
+    `main_packed(data, packed, output)`, which is what was measured.
+
+    **Raises:** `ValueError` if the configuration is not one of the task's, or the task has no function.
+    """
+    if task.workload is None:
+        raise ValueError(f"task: {task.name} is known only by its records and cannot be built.")
+    if config is not None and not task.space.valid(task.space.from_config(config)[None]).all():
+        raise ValueError(f"config: {config} is refused on {task.target}: it would not run there.")
+    function = task.function if task.function is not None else task.workload.prim_func()
+    scheduled = schedule(function, task.operator, task.target, config)
+    kernel, packers = packing.split(scheduled)
+    functions = {"main": scheduled}
+    if packers:
+        functions |= {"main_packed": kernel, "pack_weight": packers[1]}
+    return compiled(functions, task.target).mod
+
+
+def schedule(function: Any, operator: str, target: Target, config: Config | None) -> Any:
+    """The function under a configuration of its template, or under TVM's default schedule for None."""
+    if config is not None:
+        return templates.find(operator, target.kind).schedule(function, config, target).mod["main"]
+    if target.kind != "cuda":
+        return function
+    from tvm.s_tir import dlight
+
+    rules = dlight.gpu
+    with target.tvm:  # the rules of TVM's own CUDA pipeline, in its order
+        apply = dlight.ApplyDefaultSchedule(
+            rules.Matmul(), rules.GEMV(), rules.Reduction(), rules.GeneralReduction(), rules.Fallback()
+        )
+        return apply(tvm.IRModule({"main": function}))["main"]
+
+
+def compiled(functions: dict[str, Any], target: Target) -> Any:
+    """Compile functions into one executable."""
+    module = tvm.IRModule({name: function.with_attr("global_symbol", name) for name, function in functions.items()})
+    return tvm.compile(module, target=target.tvm)

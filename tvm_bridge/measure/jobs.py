@@ -1,0 +1,240 @@
+"""What builder and runner processes do: compile a candidate to a library; load, check and time it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tvm
+
+from tvm_bridge import packing
+from tvm_bridge.build import compiled, schedule
+from tvm_bridge.measure.base import ErrorCategory
+from tvm_bridge.target import Target
+from tvm_bridge.workload import Conv2d
+
+Shape = tuple[tuple[int, ...], str]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured, in a form that travels between processes."""
+
+    operator: str
+    workload: Conv2d
+    target: Target
+    function: str | None = None  # TVM's JSON of a function with an epilogue
+
+    def prim_func(self) -> Any:
+        """The function to schedule."""
+        return self.workload.prim_func() if self.function is None else tvm.ir.load_json(self.function)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How a kernel is timed; the words are AutoTVM's.
+
+    - `number`: runs averaged into one time; raised until a repeat takes `min_repeat_ms` milliseconds.
+    - `repeat`: times taken.
+    - `warmup`: runs before the first time, beside the one that is checked.
+    - `cache_flush`: empty the CPU's caches of all but the first argument before each repeat (with number=1 they stay cold).
+    - `check`: compare the result with the reference.
+    """
+
+    number: int = 1
+    repeat: int = 3
+    min_repeat_ms: int = 100
+    warmup: int = 1
+    cache_flush: bool = False
+    check: bool = True
+
+
+@dataclass(frozen=True)
+class Built:
+    """A compiled candidate: its library, its arguments, and which of them it wants packed."""
+
+    path: str
+    arguments: tuple[Shape, ...]
+    packed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A candidate that failed."""
+
+    error: ErrorCategory
+    message: str
+
+
+@dataclass(frozen=True)
+class Unreachable:
+    """The device went away, which need not be the candidate's fault."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """A TVM RPC tracker and the key its devices are registered under."""
+
+    host: str
+    port: int
+    key: str
+
+
+def build(subject: Subject, config: dict[str, Any] | None, path: str) -> Built | Failure:
+    """Schedule and compile a candidate, and write its library."""
+    try:
+        scheduled = schedule(subject.prim_func(), subject.operator, subject.target, config)
+        kernel, packers = packing.split(scheduled)
+    except Exception as error:
+        return Failure(ErrorCategory.INSTANTIATION, _first_line(error))
+    functions = {"main": kernel} | {f"pack_{place}": packer for place, packer in packers.items()}
+    try:
+        compiled(functions, subject.target).export_library(path, **_exporter(path))
+    except Exception as error:
+        device = any(word in str(error) for word in ("nvcc", "NVRTC", "CUDA"))
+        return Failure(ErrorCategory.COMPILE_DEVICE if device else ErrorCategory.COMPILE_HOST, _first_line(error))
+    return Built(path, shapes(kernel), tuple(packers))
+
+
+def shapes(function: Any) -> tuple[Shape, ...]:
+    """Shape and type of every parameter of a PrimFunc; the last is the output."""
+    return tuple((tuple(int(extent) for extent in buffer.shape), str(buffer.dtype)) for buffer in function.params)
+
+
+def _exporter(path: str) -> dict[str, Any]:
+    """A library for another kind of machine travels as objects, to be linked there."""
+    if path.endswith(".tar"):
+        from tvm.support.tar import tar
+
+        return {"fcompile": tar}
+    return {}
+
+
+class Runner:
+    """The state of a runner process: the device it holds and the subject it is prepared for."""
+
+    def __init__(self) -> None:
+        self.session: Any = None
+        self.subject: Subject | None = None
+        self.inputs: list[np.ndarray] = []
+        self.expected: np.ndarray | None = None
+
+
+_runner = Runner()
+
+
+def prepare(subject: Subject, tracker: Tracker | None, session_limit: float, check: bool) -> str | Unreachable:
+    """Take hold of the device, make the subject's inputs and the result its kernels are checked against.
+
+    With a tracker a fresh session is asked for, waiting until a device is free; the server ends it after `session_limit` seconds.
+
+    **Returns:** the device's name.
+    """
+    name = _local_device(subject.target.kind) if tracker is None else _remote_device(tracker, session_limit)
+    if isinstance(name, str) and _runner.subject != subject:
+        function = subject.prim_func()
+        *inputs, (output, dtype) = shapes(function)
+        generator = np.random.default_rng(0)
+        _runner.inputs = [generator.uniform(-1, 1, shape).astype(kind) for shape, kind in inputs]
+        if check and subject.function is None:
+            _runner.expected = subject.workload.reference(*_runner.inputs)
+        elif check:  # an epilogue has no NumPy form: TVM's own unscheduled code is the reference
+            result = tvm.runtime.tensor(np.empty(output, dtype))
+            compiled({"main": function}, Target("llvm")).mod["main"](*map(tvm.runtime.tensor, _runner.inputs), result)
+            _runner.expected = result.numpy()
+        _runner.subject = subject
+    return name
+
+
+def _local_device(kind: str) -> str | Unreachable:
+    if kind == "llvm":
+        return cpu_name()
+    device = tvm.device(kind, 0)
+    if not device.exist:
+        return Unreachable(
+            f"there is no {kind.upper()} device on this machine; tune for target='llvm', measure on another machine with "
+            "tvm_bridge.RPC, or replay recorded measurements"
+        )
+    return f"{device.device_name} (compute capability {device.compute_version})"
+
+
+def _remote_device(tracker: Tracker, session_limit: float) -> str | Unreachable:
+    _runner.session = None
+    try:
+        link = tvm.rpc.connect_tracker(tracker.host, tracker.port)
+        _runner.session = link.request(tracker.key, session_timeout=session_limit)
+    except Exception as error:
+        return Unreachable(f"no device {tracker.key!r} at the tracker {tracker.host}:{tracker.port}: {_first_line(error)}")
+    return f"{tracker.key} (RPC)"
+
+
+def run(built: Built, kind: str, timing: Timing) -> list[float] | Failure | Unreachable:
+    """Load a candidate's library on the connected device, check its result, and time it."""
+    session = _runner.session
+    try:
+        if session is None:
+            module = tvm.runtime.load_module(built.path)
+            device = tvm.device(kind if kind != "llvm" else "cpu", 0)
+        else:
+            session.upload(built.path)
+            module = session.load_module(os.path.basename(built.path))
+            device = session.device(kind if kind != "llvm" else "cpu", 0)
+        arguments = [tvm.runtime.tensor(value, device) for value in _runner.inputs]
+        for place in built.packed:
+            packed = tvm.runtime.empty(*built.arguments[place], device)
+            module[f"pack_{place}"](arguments[place], packed)
+            arguments[place] = packed
+        output, dtype = built.arguments[-1]
+        result = tvm.runtime.tensor(np.full(output, np.nan, dtype), device)
+        module["main"](*arguments, result)
+        device.sync()
+        if timing.check and (complaint := _difference(result.numpy())):
+            return Failure(ErrorCategory.WRONG_ANSWER, complaint)
+        for _ in range(timing.warmup):
+            module["main"](*arguments, result)
+        evaluator = module.time_evaluator(
+            "main",
+            device,
+            number=timing.number,
+            repeat=timing.repeat,
+            min_repeat_ms=timing.min_repeat_ms,
+            f_preproc="cache_flush_cpu_non_first_arg" if timing.cache_flush else "",
+        )
+        return [float(seconds) for seconds in evaluator(*arguments, result).results]
+    except Exception as error:
+        if session is not None:
+            return Unreachable(_first_line(error))
+        return Failure(ErrorCategory.RUNTIME_DEVICE, _first_line(error))
+
+
+def _difference(result: np.ndarray) -> str:
+    """How the result differs from the reference, or nothing. Sums of up to some thousand products agree to about 1e-5."""
+    expected = _runner.expected
+    assert expected is not None
+    scale = float(np.abs(expected).max()) or 1.0
+    wrong = ~(np.abs(result - expected) <= 1e-4 * scale)  # NaN counts as wrong
+    if not wrong.any():
+        return ""
+    place = tuple(int(i) for i in np.argwhere(wrong)[0])
+    return f"{wrong.sum()} of {wrong.size} results are wrong; at {place} it gave {result[place]:.6g}, not {expected[place]:.6g}"
+
+
+def cpu_name() -> str:
+    """The CPU's name and how many threads kernels run on."""
+    try:
+        with open("/proc/cpuinfo") as lines:
+            name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        import platform
+
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.environ.get('TVM_NUM_THREADS', os.cpu_count())} threads"
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:300]

@@ -1,0 +1,231 @@
+"""The path of candidates through builder and runner processes: one event loop, no threads.
+
+A candidate waits, is built, is run, and leaves as a `Measurement`. A crash, a hang or a lost device costs the process it
+happened in; the time limits count from the start of the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from typing import Any
+
+from tvm_bridge.measure import jobs
+from tvm_bridge.measure.base import DeviceError, ErrorCategory, Measurement
+from tvm_bridge.measure.process import Outcome, Worker
+
+PATIENCE = 6
+"""TVM's default schedule may be this much slower than the limits allow: it is measured once, and all others against it."""
+
+ATTEMPTS = 3
+"""Devices a candidate is tried on before its failure counts as its own."""
+
+PREPARATION_LIMIT = 300.0
+"""Seconds to wait for a device and for the reference result."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds a build and a run may take, counted from their start."""
+
+    build: float = 10.0
+    run: float = 10.0
+
+
+@dataclass
+class _Runner:
+    worker: Worker
+    prepared: jobs.Subject | None = None
+
+
+@dataclass
+class _Flow:
+    """Where the candidates of one call are."""
+
+    subject: jobs.Subject
+    configs: Sequence[dict[str, Any] | None]
+    waiting: deque[int]
+    left: int
+    ready: deque[int] = field(default_factory=deque)
+    built: dict[int, tuple[jobs.Built, float]] = field(default_factory=dict)
+    losses: Counter[int] = field(default_factory=Counter)
+    building: bool = True
+
+
+class Pipeline:
+    """Builders and runners with the candidates between them.
+
+    **Arguments:**
+
+    - `builders`, `runners`: processes; a runner holds one device at a time.
+    - `folder`: where libraries are written, private to the caller; `suffix` is their kind.
+    - `limits`, `timing`: time limits, and how a kernel is timed.
+    - `tracker`: where runners ask for a device, once a candidate; None for the local device.
+    - `overlap`: build while running. On this machine's CPU a compiler at work disturbs the timing, so phases alternate.
+    """
+
+    def __init__(
+        self,
+        builders: Sequence[Worker],
+        runners: Sequence[Worker],
+        *,
+        folder: str,
+        suffix: str,
+        limits: Limits,
+        timing: jobs.Timing,
+        tracker: jobs.Tracker | None,
+        overlap: bool,
+    ) -> None:
+        self._builders = list(builders)
+        self._runners = [_Runner(worker) for worker in runners]
+        self._folder, self._suffix = folder, suffix
+        self._limits, self._timing = limits, timing
+        self._tracker, self._overlap = tracker, overlap
+        self._serial = itertools.count()
+        self._name = ""
+        self._refusals = 0
+
+    def device(self, subject: jobs.Subject) -> str:
+        """Name the device that runs the subject, once one has been had.
+
+        **Raises:** `DeviceError` if there is none.
+        """
+        if not self._name:
+            runner = self._runners[0]
+            outcome = runner.worker.call(jobs.prepare, *self._preparation(subject), limit=PREPARATION_LIMIT)
+            self._prepared(runner, subject, outcome, patient=False)
+        return self._name
+
+    def stream(self, subject: jobs.Subject, configs: Sequence[dict[str, Any] | None]) -> Iterator[tuple[int, Measurement]]:
+        """Yield `(position, measurement)` as candidates finish.
+
+        **Raises:** `DeviceError` if no device can be had any more.
+        """
+        flow = _Flow(subject, configs, deque(range(len(configs))), len(configs))
+        try:
+            while flow.left:
+                self._assign(flow)
+                for finished in self._collect(flow):
+                    flow.left -= 1
+                    yield finished
+        finally:
+            for worker in [*self._builders, *(runner.worker for runner in self._runners)]:
+                if worker.busy:
+                    worker.stop()
+            for built, _ in flow.built.values():
+                _remove(built.path)
+
+    def _assign(self, flow: _Flow) -> None:
+        """Give idle processes their next jobs."""
+        running = any(runner.worker.busy for runner in self._runners)
+        compiling = any(builder.busy for builder in self._builders)
+        chunk = 8 * len(self._builders)
+        if flow.building and not compiling and (len(flow.ready) >= chunk or not flow.waiting):
+            flow.building = False
+        elif not flow.building and not running and not flow.ready:
+            flow.building = True
+        if self._overlap or (flow.building and not running):
+            for builder in self._builders:
+                if not builder.busy and flow.waiting and len(flow.ready) < chunk:
+                    position = flow.waiting.popleft()
+                    path = os.path.join(self._folder, f"{next(self._serial)}{self._suffix}")
+                    builder.submit(position, jobs.build, flow.subject, flow.configs[position], path, limit=self._limits.build)
+        if self._overlap or not flow.building:
+            for runner in self._runners:
+                if not runner.worker.busy and flow.ready:
+                    self._advance(runner, flow.ready.popleft(), flow)
+
+    def _advance(self, runner: _Runner, position: int, flow: _Flow) -> None:
+        """Give a runner a candidate: prepare it for the subject first if need be."""
+        if not runner.worker.alive or runner.prepared != flow.subject:
+            runner.prepared = None
+            runner.worker.submit(position, jobs.prepare, *self._preparation(flow.subject), limit=PREPARATION_LIMIT)
+        else:
+            limit = self._limits.run * (PATIENCE if flow.configs[position] is None else 1)
+            built, _ = flow.built[position]
+            runner.worker.submit(position, jobs.run, built, flow.subject.target.kind, self._timing, limit=limit)
+
+    def _preparation(self, subject: jobs.Subject) -> tuple[Any, ...]:
+        return subject, self._tracker, PREPARATION_LIMIT + PATIENCE * self._limits.run, self._timing.check
+
+    def _collect(self, flow: _Flow) -> Iterator[tuple[int, Measurement]]:
+        """Wait until a process says something or runs out of time, and yield the candidates that are finished."""
+        workers = [*self._builders, *(runner.worker for runner in self._runners)]
+        busy = [worker for worker in workers if worker.busy]
+        patience = min(worker.deadline for worker in busy) - time.monotonic()
+        wait([worker.connection for worker in busy], timeout=max(0.0, patience) + 0.01)
+        for builder in self._builders:
+            position = builder.job
+            if builder.busy and (outcome := builder.poll()):
+                failure = self._built(position, outcome, flow)
+                if failure:
+                    yield position, failure
+        for runner in self._runners:
+            position = runner.worker.job
+            if runner.worker.busy and (outcome := runner.worker.poll()):
+                if runner.prepared is None:
+                    self._prepared(runner, flow.subject, outcome, patient=self._tracker is not None)
+                    if runner.prepared is None:
+                        flow.ready.appendleft(position)
+                    else:
+                        self._advance(runner, position, flow)
+                else:
+                    measurement = self._ran(runner, position, outcome, flow)
+                    if measurement:
+                        yield position, measurement
+
+    def _built(self, position: int, outcome: Outcome, flow: _Flow) -> Measurement | None:
+        if isinstance(outcome.value, jobs.Built):
+            flow.built[position] = outcome.value, outcome.seconds
+            flow.ready.append(position)
+            return None
+        categories = {"timeout": ErrorCategory.BUILD_TIMEOUT, "crash": ErrorCategory.COMPILE_HOST}
+        return self._failure(outcome, categories, outcome.seconds)
+
+    def _prepared(self, runner: _Runner, subject: jobs.Subject, outcome: Outcome, *, patient: bool) -> None:
+        """Note that a runner has its device, or count the refusal."""
+        if isinstance(outcome.value, str):
+            runner.prepared, self._name, self._refusals = subject, outcome.value, 0
+            return
+        self._refusals += 1
+        if not patient or self._refusals >= ATTEMPTS * len(self._runners):
+            raise DeviceError(outcome.message if outcome.failure else outcome.value.message)
+
+    def _ran(self, runner: _Runner, position: int, outcome: Outcome, flow: _Flow) -> Measurement | None:
+        """The result of a run, or None if the device was lost and the candidate is to be tried on another."""
+        if self._tracker is not None:
+            runner.prepared = None
+            lost = isinstance(outcome.value, jobs.Unreachable) or outcome.failure == "crash"
+            flow.losses[position] += lost
+            if lost and flow.losses[position] < ATTEMPTS:
+                flow.ready.appendleft(position)
+                return None
+        built, seconds = flow.built.pop(position)
+        _remove(built.path)
+        seconds += outcome.seconds
+        if isinstance(outcome.value, list):
+            return Measurement(tuple(outcome.value), all_cost=seconds, timestamp=time.time(), device=self._name)
+        if flow.subject.target.kind != "llvm":
+            runner.worker.stop()  # an error can poison the context of a GPU
+        categories = {"timeout": ErrorCategory.RUN_TIMEOUT, "crash": ErrorCategory.RUNTIME_DEVICE}
+        return self._failure(outcome, categories, seconds)
+
+    def _failure(self, outcome: Outcome, categories: dict[str, ErrorCategory], seconds: float) -> Measurement:
+        if isinstance(outcome.value, jobs.Failure):
+            error, message = outcome.value.error, outcome.value.message
+        elif isinstance(outcome.value, jobs.Unreachable):
+            error, message = ErrorCategory.RUNTIME_DEVICE, f"lost {ATTEMPTS} devices: {outcome.value.message}"
+        else:
+            error, message = categories.get(outcome.failure, ErrorCategory.UNKNOWN), outcome.message
+        return Measurement((), error, message, seconds, time.time(), self._name)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)

@@ -1,0 +1,68 @@
+"""Measuring over RPC: TVM's own tracker and servers, any number of devices under one key."""
+
+from __future__ import annotations
+
+import tvm.rpc
+
+from tvm_bridge.measure.base import DeviceError
+from tvm_bridge.measure.compiling import Compiling
+from tvm_bridge.measure.jobs import Timing, Tracker
+from tvm_bridge.measure.pipeline import Limits
+
+
+class RPC(Compiling):
+    """Builds on this machine and measures on devices that a tracker knows.
+
+    Every candidate gets a session of its own, on whichever device is free. If a device is lost while it runs, the candidate is
+    measured again on another; after three losses it counts as the cause. Start the tracker and, on each device, a server with
+    `python -m tvm.exec.rpc_tracker --host=127.0.0.1` and `python -m tvm.exec.rpc_server --tracker=HOST:PORT --key=KEY`
+    (with `TVM_NUM_THREADS` set to the target's `num-cores`). They do not authenticate: bind them to loopback or a trusted network.
+
+    **Arguments:**
+
+    - `host`, `port`: the tracker's address.
+    - `key`: the name the devices are registered under.
+    - `devices`: how many to use at once; None for all that are registered when measuring begins.
+    - The rest as for `Local`.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        key: str,
+        *,
+        devices: int | None = None,
+        number: int = 1,
+        repeat: int = 3,
+        min_repeat_ms: int = 100,
+        warmup: int = 1,
+        cache_flush: bool = False,
+        check: bool = True,
+        build_limit: float = 10.0,
+        run_limit: float = 10.0,
+        builders: int | None = None,
+    ) -> None:
+        self._wanted = devices
+        super().__init__(
+            tracker=Tracker(host, port, key),
+            timing=Timing(number, repeat, min_repeat_ms, warmup, cache_flush, check),
+            limits=Limits(build_limit, run_limit),
+            builders=builders,
+        )
+
+    def _devices(self) -> int:
+        tracker = self._tracker
+        assert tracker is not None
+        try:
+            servers = tvm.rpc.connect_tracker(tracker.host, tracker.port).summary()["server_info"]
+        except Exception as error:
+            raise DeviceError(f"no RPC tracker answers at {tracker.host}:{tracker.port}: {error}") from error
+        registered = sum(server["key"] == f"server:{tracker.key}" for server in servers)
+        if not registered:
+            known = sorted({server["key"].removeprefix("server:") for server in servers})
+            raise DeviceError(
+                f"the tracker {tracker.host}:{tracker.port} knows no device {tracker.key!r}, only {known}; "
+                f"start one with python -m tvm.exec.rpc_server --tracker={tracker.host}:{tracker.port} --key={tracker.key}"
+            )
+        return self._wanted or registered
