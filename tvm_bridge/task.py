@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from search import KnobSpace
 from tvm_bridge import templates
+from tvm_bridge.records import TaskKey
 from tvm_bridge.target import Target
 from tvm_bridge.workload import Conv2d, four_sides, pair
 
@@ -41,6 +42,11 @@ class Task:
     def name(self) -> str:
         """A name for people: the label it was given, or the operator and its target."""
         return self.label or f"{self.operator}.{self.target.kind}"
+
+    @property
+    def key(self) -> TaskKey:
+        """What identifies the task in records: target, operator and arguments."""
+        return TaskKey.of(self.target, self.operator, self.args)
 
     def gflops(self, seconds: float) -> float:
         """Throughput of a run of `seconds`: GFLOPS, or runs a second where the operation count is unknown."""

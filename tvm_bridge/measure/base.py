@@ -65,7 +65,12 @@ class Measurement:
 
 
 class Measurer(ABC):
-    """Measures candidates of a task. Use it as a context manager, or call `close`."""
+    """Measures candidates of a task. Use it as a context manager, or call `close`.
+
+    `has_default` tells whether it can measure TVM's default schedule too.
+    """
+
+    has_default: bool = True
 
     @abstractmethod
     def device(self, task: Task) -> str:

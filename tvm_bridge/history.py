@@ -1,0 +1,48 @@
+"""Other tasks' measurements, from records to the form that methods learn from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from search.history import Source
+from tvm_bridge.records import DEFAULT_INDEX, Paths, Record, TaskKey, read_records
+from tvm_bridge.task import Task, task_of
+from tvm_bridge.workload import Conv2d
+
+
+def sources(history: Paths | Sequence[Record], task: Task) -> list[Source]:
+    """Group records by task, leaving out the task to be tuned and those of other operators.
+
+    **Raises:** `ValueError` if nothing is left to learn from.
+    """
+    grouped: dict[TaskKey, list[Record]] = {}
+    for record in _records(history):
+        if record.index != DEFAULT_INDEX and record.key != task.key and record.key.operator == task.operator:
+            grouped.setdefault(record.key, []).append(record)
+    if not grouped:
+        raise ValueError(f"history: it holds no record of another {task.operator} to learn from.")
+    return [_source(key, records) for key, records in grouped.items()]
+
+
+def _records(history: Paths | Sequence[Record]) -> Sequence[Record]:
+    if isinstance(history, (str, os.PathLike)):
+        return read_records(history)
+    items = list(history)
+    if all(isinstance(item, Record) for item in items):
+        return [item for item in items if isinstance(item, Record)]
+    return read_records([item for item in items if isinstance(item, (str, os.PathLike))])
+
+
+def _source(key: TaskKey, records: Sequence[Record]) -> Source:
+    task = task_of(Conv2d.from_args(key.operator, json.loads(key.args)), key.target)
+    throughput = [task.gflops(record.measurement.cost) if record.measurement.ok else 0.0 for record in records]
+    return Source(
+        f"{key.operator}{key.args}",
+        task.space,
+        np.stack([task.space.from_config(record.config) for record in records]),
+        np.array(throughput),
+    )

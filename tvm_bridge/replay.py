@@ -1,0 +1,103 @@
+"""Recorded logs and tables as tasks, whose measurer looks results up."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import statistics
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import replace as replaced
+from pathlib import Path
+from typing import Any
+
+from search import KnobSpace, Option
+from tvm_bridge.measure.base import ErrorCategory, Measurement
+from tvm_bridge.measure.replay import Replay
+from tvm_bridge.records import DEFAULT_INDEX, Paths, Record, TaskKey, read_records
+from tvm_bridge.target import Target
+from tvm_bridge.task import Task, task_of
+from tvm_bridge.workload import Conv2d
+
+
+def replay(paths: Paths, *, missing: str = "error") -> list[Task]:
+    """Make tasks of what was recorded; `tune` works on them as on any other.
+
+    **Arguments:**
+
+    - `paths`: AutoTVM logs (`.jsonl`, `.jsonl.gz`), whose records are pooled, and exhaustive tables (`.json`, `.json.gz`).
+    - `missing`: what a configuration that was not recorded means: "error", or "fail" to count it as failed.
+
+    **Returns:** a task for every operator, shape and target in the logs, in order of appearance, then one for every table. Its
+    space is confined to what was recorded. A table has no count of operations, so its throughput is 1/seconds.
+
+    **Raises:** `ValueError` for a log of an operator that has no template, or a file that is neither.
+    """
+    paths = [Path(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    tables = [path for path in paths if path.name.removesuffix(".gz").endswith(".json")]
+    logs = [path for path in paths if path not in tables]
+    return [*_log_tasks(read_records(logs), missing), *(_table_task(path, missing) for path in tables)]
+
+
+def _log_tasks(records: Iterable[Record], missing: str) -> list[Task]:
+    grouped: dict[TaskKey, list[Record]] = {}
+    for record in records:
+        grouped.setdefault(record.key, []).append(record)
+    return [_log_task(key, group, missing) for key, group in grouped.items()]
+
+
+def _log_task(key: TaskKey, records: list[Record], missing: str) -> Task:
+    task = task_of(Conv2d.from_args(key.operator, json.loads(key.args)), key.target)
+    recorded: dict[int, list[Measurement]] = {}
+    for record in records:
+        if record.index != DEFAULT_INDEX:
+            index = task.space.to_index(task.space.from_config(record.config))
+            if index != record.index:
+                warnings.warn(f"{task.name}: index {record.index} does not name {record.config}; it is {index}.", stacklevel=4)
+            recorded.setdefault(index, []).append(record.measurement)
+    device = next((record.measurement.device for record in records if record.measurement.device), str(key.target))
+    measurer = Replay({index: _pooled(group) for index, group in recorded.items()}, device=device, missing=missing)
+    return replaced(task, space=task.space.confine(task.space.from_index(list(recorded))), measurer=measurer)
+
+
+def _pooled(measurements: list[Measurement]) -> Measurement:
+    """One measurement for a configuration recorded several times: the median of its times, or its failure."""
+    times = [measurement.cost for measurement in measurements if measurement.ok]
+    return replaced(measurements[0], seconds=(statistics.median(times),), error=ErrorCategory.NO_ERROR) if times else measurements[0]
+
+
+def _table_task(path: Path, missing: str) -> Task:
+    table = _read_table(path)
+    columns = list(zip(*table["config"], strict=True))
+    options = [Option(name, tuple(sorted(set(column)))) for name, column in zip(table["knobs"], columns, strict=True)]
+    space = KnobSpace(options)
+    knobs = [space.from_config(dict(zip(space.names, row, strict=True))) for row in table["config"]]
+    recorded = {}
+    for row, seconds, error in zip(knobs, table["time_s"], table["error"], strict=True):
+        if seconds is None:
+            category = ErrorCategory(int(error)) if str(error).isdigit() else ErrorCategory.UNKNOWN
+            recorded[space.to_index(row)] = Measurement((), category, "" if str(error).isdigit() else str(error))
+        else:
+            recorded[space.to_index(row)] = Measurement((float(seconds),))
+    return Task(
+        operator=table["kernel"],
+        args=[table["task_id"]],
+        target=Target("table"),
+        space=space.confine(knobs),
+        measurer=Replay(recorded, device=table["device"], missing=missing),
+        label=f"{table['kernel']} on {table['device']}",
+    )
+
+
+def _read_table(path: Path) -> Mapping[str, Any]:
+    """Read a table: `knobs` names the columns of `config`; `time_s` is seconds or null; `error` says how a row failed."""
+    content = path.read_bytes()
+    try:
+        table = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+        lengths = {len(table[column]) for column in ("config", "time_s", "error")}
+        if len(lengths) != 1 or not all(isinstance(table[name], str) for name in ("kernel", "task_id", "device")):
+            raise ValueError("its columns differ in length")
+        return table
+    except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path}: not a table of measurements ({type(error).__name__}: {error}).") from error

@@ -1,0 +1,169 @@
+"""The measurements of one tuning of one task: what the log knew, what is measured now, who hears of it, what comes out."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from search import Run
+from search.driver import Batch
+from search.space import Config
+from tvm_bridge.measure.base import ErrorCategory, Measurement, Measurer
+from tvm_bridge.progress import Progress, summary
+from tvm_bridge.records import DEFAULT_INDEX, Record, RecordLog
+from tvm_bridge.task import Task
+
+
+class TuningError(RuntimeError):
+    """Nothing that was tried works; the message counts the failures by category."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration and how fast it is.
+
+    - `config`: `{knob: factors or value}`, or None for TVM's default schedule.
+    - `index`: its number in the task's space; -1 for the default schedule.
+    - `seconds`: the median time of one run.
+    - `gflops`: throughput; runs a second for a task without an operation count.
+    """
+
+    config: Config | None
+    index: int
+    seconds: float
+    gflops: float
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What tuning found.
+
+    - `best`: the fastest candidate, TVM's default schedule among them.
+    - `default`: TVM's default schedule; None if it failed or the task is a replay.
+    - `records`: every measurement of the task in order, the log's included.
+    - `errors`: how many failed, by category.
+    - `seconds_searching`, `seconds_measuring`: time spent choosing and measuring.
+    - `stopped`: "trials", "exhausted", "early stopping" or "time limit".
+    """
+
+    best: Candidate
+    default: Candidate | None
+    records: tuple[Record, ...]
+    errors: dict[ErrorCategory, int]
+    seconds_searching: float
+    seconds_measuring: float
+    stopped: str
+
+
+@dataclass
+class Session:
+    """The measurements of one call of `tune`: what the log knew, what is measured now, and who hears of it."""
+
+    task: Task
+    measurer: Measurer
+    log: RecordLog | None
+    trials: int
+    callbacks: list[Callable[[Progress], None]] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    best: float = 0.0
+    default: float = 0.0
+    errors: Counter[ErrorCategory] = field(default_factory=Counter)
+    messages: dict[ErrorCategory, str] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+    seconds_default: float = 0.0
+
+    def __post_init__(self) -> None:
+        device = self.measurer.device(self.task)
+        self._known: dict[int, Measurement] = {}
+        for record in self.log.records if self.log is not None else []:
+            if record.key == self.task.key:
+                if record.measurement.device not in ("", device):
+                    raise ValueError(
+                        f"log: {self.log.path} holds measurements of this task on {record.measurement.device!r}, but this is "
+                        f"{device!r}; use another log."
+                    )
+                self._known.setdefault(record.index, record.measurement)
+
+    def measure_default(self) -> None:
+        """Measure TVM's default schedule, unless the log knows it."""
+        before = time.perf_counter()
+        if DEFAULT_INDEX in self._known:
+            self._note(DEFAULT_INDEX, None, self._known[DEFAULT_INDEX], reused=True)
+        else:
+            for _, measurement in self.measurer.stream(self.task, [None]):
+                self._note(DEFAULT_INDEX, None, measurement, reused=False)
+        self.seconds_default = time.perf_counter() - before
+
+    def measure(self, knobs: Batch) -> Iterator[tuple[int, float]]:
+        """Yield `(row, throughput)`: what is known first, then the rest as it is measured."""
+        space = self.task.space
+        index = space.to_index(knobs)
+        configs = [space.to_config(row) for row in knobs]
+        unknown = [row for row, number in enumerate(index) if number not in self._known]
+        for row, number in enumerate(index):
+            if number in self._known:
+                yield row, self._note(number, configs[row], self._known[number], reused=True)
+        if unknown:
+            for place, measurement in self.measurer.stream(self.task, [configs[row] for row in unknown]):
+                row = unknown[place]
+                yield row, self._note(index[row], configs[row], measurement, reused=False)
+
+    def _note(self, index: int, config: Config | None, measurement: Measurement, *, reused: bool) -> float:
+        """Keep a measurement, log it, tell the callbacks; returns its throughput."""
+        record = Record(self.task.key, index, config or {}, measurement)
+        if self.log is not None and not reused:
+            self.log.append(record)
+        self.records.append(record)
+        throughput = self.task.gflops(measurement.cost) if measurement.ok else 0.0
+        if config is None:
+            self.default = throughput
+        else:
+            self._known[index] = measurement
+            self.best = max(self.best, throughput)
+            if not measurement.ok:
+                self.errors[measurement.error] += 1
+                self.messages.setdefault(measurement.error, measurement.message)
+        progress = Progress(
+            record,
+            len(self.records) - (self.records[0].index == DEFAULT_INDEX),
+            self.trials,
+            throughput,
+            self.best,
+            self.default,
+            time.perf_counter() - self.started,
+            reused,
+            self.errors.copy(),
+        )
+        for callback in self.callbacks:
+            callback(progress)
+        return throughput
+
+    def result(self, run: Run) -> TuneResult:
+        """The outcome, or `TuningError` where nothing works."""
+        working = [self._candidate(record) for record in self.records if record.measurement.ok]
+        tried = sum(record.index != DEFAULT_INDEX for record in self.records)
+        if tried and sum(self.errors.values()) == tried:
+            explanation = f"{self.task.name}: all {tried} trials failed: {summary(self.errors, self.messages)}"
+            if not working:
+                raise TuningError(f"{explanation}.")
+            warnings.warn(f"{explanation}; TVM's default schedule is all there is.", stacklevel=3)
+        if not working:
+            raise TuningError(f"{self.task.name}: the space has no valid configuration, and TVM's default schedule failed.")
+        default = next((candidate for candidate in working if candidate.config is None), None)
+        return TuneResult(
+            min(working, key=lambda candidate: candidate.seconds),
+            default,
+            tuple(self.records),
+            dict(self.errors),
+            run.seconds_searching,
+            run.seconds_measuring + self.seconds_default,
+            run.stopped,
+        )
+
+    def _candidate(self, record: Record) -> Candidate:
+        seconds = record.measurement.cost
+        config = None if record.index == DEFAULT_INDEX else record.config
+        return Candidate(config, record.index, seconds, self.task.gflops(seconds))

@@ -1,0 +1,101 @@
+"""`tune`: find the fastest configuration of a task within a budget of measurements, resumably."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import jax
+
+import search
+from search import methods as search_methods
+from tvm_bridge.history import sources
+from tvm_bridge.measure.base import Measurer
+from tvm_bridge.measure.local import Local
+from tvm_bridge.progress import Progress, reporter
+from tvm_bridge.records import Paths, Record, RecordLog
+from tvm_bridge.session import Session, TuneResult, TuningError
+from tvm_bridge.task import Task
+
+
+def tune(
+    task: Task,
+    *,
+    method: str | search_methods.Method = "random",
+    trials: int = 64,
+    log: str | os.PathLike[str] | None = None,
+    history: Paths | Sequence[Record] | None = None,
+    seed: int = 0,
+    early_stopping: int | None = None,
+    time_limit: float | None = None,
+    measurer: Measurer | None = None,
+    callbacks: Sequence[Callable[[Progress], None]] = (),
+    progress: bool = True,
+) -> TuneResult:
+    """Find the fastest configuration of a task.
+
+    TVM's default schedule is measured first, beyond the budget, so the result is never slower. The same seed and the same
+    measurements lead to the same proposals: started again with its log, a search that was killed measures only what is missing.
+
+    **Arguments:**
+
+    - `task`: what to tune.
+    - `method`: a method's name (`methods()` lists them), or a function `(space, *, key)` that returns a coroutine.
+    - `trials`: the budget of measurements; what the log holds already counts.
+    - `log`: a file that every measurement is appended to at once, `.jsonl` or `.jsonl.gz`; what it holds of this task is reused.
+    - `history`: records of other tasks, or paths of logs, for the methods that learn from them.
+    - `seed`: of everything random.
+    - `early_stopping`: stop after so many measurements without a new best.
+    - `time_limit`: stop after so many seconds.
+    - `measurer`: `Local(...)`, `RPC(...)` or one's own; None for the task's, or else a `Local` closed at the end.
+    - `callbacks`: called with a `Progress` after every measurement.
+    - `progress`: show a progress bar on a terminal, AutoTVM's line elsewhere.
+
+    **Raises:** `ValueError` for an argument out of range or a log of another device, `DeviceError` if the target has no device
+    here, `TuningError` if nothing that was tried works. Ctrl-C passes through; the log keeps every finished measurement.
+    """
+    make = search_methods.find(method)
+    for name, value in (("trials", trials), ("early_stopping", early_stopping), ("time_limit", time_limit)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name}: {value} must be greater than 0.")
+    options: dict[str, Any] = {}
+    if search_methods.learns_from_history(make):
+        options["history"] = sources(history, task) if history is not None else []
+    elif history is not None:
+        raise ValueError(f"history: method {method!r} does not learn from other tasks; leave `history` out.")
+    with ExitStack() as stack:
+        if measurer is None:
+            measurer = task.measurer or stack.enter_context(Local())
+        session = Session(task, measurer, RecordLog(log) if log is not None else None, trials)
+        report = stack.enter_context(reporter(task, trials)) if progress else None
+        session.callbacks = [*([report] if report else []), *callbacks]
+        if measurer.has_default:
+            session.measure_default()
+        run = search.run(
+            make(task.space, key=jax.random.key(seed), **options),
+            session.measure,
+            trials=trials,
+            early_stopping=early_stopping,
+            time_limit=time_limit,
+        )
+    return session.result(run)
+
+
+def default_seconds(task: Task, *, measurer: Measurer | None = None) -> float:
+    """Measure TVM's default schedule of a task: the median seconds of one run.
+
+    **Raises:** `DeviceError` if the target has no device here, `TuningError` if the schedule does not work.
+    """
+    with ExitStack() as stack:
+        measurer = measurer or task.measurer or stack.enter_context(Local())
+        ((_, measurement),) = measurer.stream(task, [None])
+    if not measurement.ok:
+        raise TuningError(f"{task.name}: TVM's default schedule failed: {measurement.error.name}, {measurement.message}.")
+    return measurement.cost
+
+
+def methods() -> tuple[str, ...]:
+    """The names of the search methods."""
+    return tuple(search_methods.METHODS)
