@@ -16,8 +16,8 @@ def lattice_ball(
 ) -> Int[np.ndarray, "m k"]:
     r"""List the integer offsets $o \ne 0$ with $\|o\|_2 \le$ `radius` and `lower` <= o <= `upper`.
 
-    The points are counted exactly, axis by axis, before any is made: $c_j(b)$ is how many ways axes j, j+1, ... can spend at most
-    b of the squared radius. Where the count passes `limit`, `limit` distinct points are drawn uniformly by the same counts.
+    The points are counted exactly before any is made: $c_j(b)$ is in how many ways the axes from j on can spend at most b of the
+    squared radius. Where the count passes `limit`, `limit` distinct points are drawn uniformly by the same counts.
 
     **Arguments:**
 
@@ -31,7 +31,9 @@ def lattice_ball(
     if radius < 0:
         raise ValueError(f"radius: {radius} must not be negative.")
     budget = int(radius * radius + 1e-9)
-    steps = [np.arange(max(int(low), -int(radius)), min(int(up), int(radius)) + 1) for low, up in zip(lower, upper, strict=True)]
+    steps = [
+        np.arange(max(int(low), -int(radius)), min(int(up), int(radius)) + 1) for low, up in zip(lower, upper, strict=True)
+    ]
     counts = _completions(steps, budget)
     others = int(counts[0][budget]) - 1
     if limit is None or others <= limit:

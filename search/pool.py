@@ -21,7 +21,7 @@ class Pool(eqx.Module):
 
     **Arguments:**
 
-    - `rows`: distinct configurations, shape `(m, knobs)`.
+    - `rows`: distinct configurations, shape `(m, knobs)`; kept in the order of their index.
     - `shape`: how many options each knob has.
     """
 
@@ -31,7 +31,7 @@ class Pool(eqx.Module):
 
     def __init__(self, rows: Int[np.ndarray, "m knobs"], shape: tuple[int, ...]) -> None:
         self.strides = _word_strides(shape)
-        words = _pack(rows, self.strides, np)
+        words = np.asarray(_pack(rows, self.strides, np))
         order = np.lexsort(words.T[::-1])
         self.rows = rows[order]
         self.words = words[order]
@@ -39,7 +39,7 @@ class Pool(eqx.Module):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def contains(self, knobs: Int[Array, "n knobs"]) -> Bool[Array, " n"]:
+    def contains(self, knobs: Int[Array | np.ndarray, "n knobs"]) -> Bool[Array | np.ndarray, " n"]:
         """Tell which configurations are in the pool; NumPy in, NumPy out, JAX (or traced) in, JAX out."""
         xp: Any = jax.numpy if isinstance(knobs, jax.Array) else np
         if len(self) == 0:
@@ -56,7 +56,7 @@ class Pool(eqx.Module):
 
 
 def _word_strides(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """For each word the multiplier of every knob: 0 for knobs of other words."""
+    """For each word, the most significant first, the multiplier of every knob: 0 for knobs of other words."""
     words: list[list[int]] = []
     filled = WORD
     for column, length in enumerate(shape):
@@ -65,15 +65,19 @@ def _word_strides(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
             filled = 1
         words[-1][column] = filled
         filled *= length
-    return tuple(tuple(word) for word in words)
+    return tuple(tuple(word) for word in reversed(words))
 
 
-def _pack(knobs: Int[Array, "n knobs"], strides: tuple[tuple[int, ...], ...], xp: Any) -> Int[Array, "n words"]:
+def _pack(
+    knobs: Int[Array | np.ndarray, "n knobs"], strides: tuple[tuple[int, ...], ...], xp: Any
+) -> Int[Array | np.ndarray, "n words"]:
     return (knobs[..., None, :] * xp.asarray(np.array(strides, np.int32))).sum(axis=-1, dtype=np.int32)
 
 
-def _before(left: Int[Array, "n words"], right: Int[Array, "n words"], xp: Any) -> Bool[Array, " n"]:
-    """Lexicographic comparison, word by word from the last."""
+def _before(
+    left: Int[Array | np.ndarray, "n words"], right: Int[Array | np.ndarray, "n words"], xp: Any
+) -> Bool[Array | np.ndarray, " n"]:
+    """Lexicographic comparison, from the least significant word on."""
     before = xp.zeros(left.shape[:-1], bool)
     for word in reversed(range(left.shape[-1])):
         before = (left[..., word] < right[..., word]) | ((left[..., word] == right[..., word]) & before)

@@ -1,7 +1,7 @@
 """Spaces of schedules: products of knobs, counted as AutoTVM counts them (Chen et al., NeurIPS 2018).
 
 The layer spaces of Sun et al. (ICCV 2021, appendix, tables 1 to 5) are such products: ordered factorisations of loop extents
-and short lists of options. A space is never enumerated unless it is small; indices are Python integers because spaces pass 2^63.
+and short lists of options. A space is not enumerated unless it is small; indices are Python integers because spaces pass 2^63.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, overload
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -20,9 +20,10 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from search.neighbourhood import lattice_ball
 from search.pool import Pool
 
+Arrays = Array | np.ndarray
 Config = dict[str, Any]
-Choice = Mapping[str, Int[Array, "n *ways"]]
-Predicate = Callable[[Choice], Bool[Array, " n"]]
+Choice = Mapping[str, Any]
+Predicate = Callable[[Choice], Any]
 
 ENUMERABLE = 1 << 24
 """Up to this size a space that rejection sampling does not exhaust is listed in full."""
@@ -197,7 +198,7 @@ class KnobSpace(eqx.Module):
         knobs = ", ".join(f"{name} {length}" for name, length in zip(self.names, self.shape, strict=True))
         return f"KnobSpace({self.product} configurations: {knobs}{confined})"
 
-    def choice(self, knobs: Int[Array, "n knobs"]) -> Choice:
+    def choice(self, knobs: Int[Arrays, "n knobs"]) -> Choice:
         """Look up what the options mean: `{name: (n, ways)}` for splits, `{name: (n,)}` for options."""
         xp = _namespace(knobs)
         looked_up = {}
@@ -206,7 +207,7 @@ class KnobSpace(eqx.Module):
             looked_up[knob.name] = values if isinstance(knob, Split) else values[..., 0]
         return looked_up
 
-    def valid(self, knobs: Int[Array, "n knobs"]) -> Bool[Array, " n"]:
+    def valid(self, knobs: Int[Arrays, "n knobs"]) -> Bool[Arrays, " n"]:
         """Tell which configurations the predicate admits and, if the space is confined, the pool holds."""
         xp = _namespace(knobs)
         admitted = xp.ones(knobs.shape[:-1], bool)
@@ -216,17 +217,13 @@ class KnobSpace(eqx.Module):
             admitted = admitted & self.pool.contains(knobs)
         return admitted
 
-    def features(self, knobs: Int[Array, "n knobs"]) -> Float[Array, "n features"]:
+    def features(self, knobs: Int[Arrays, "n knobs"]) -> Float[Arrays, "n features"]:
         """Gather the feature columns of each configuration, in the order of `feature_names`, float32."""
         xp = _namespace(knobs)
         tables = (xp.asarray(_feature_table(knob, self.encoding)) for knob in self.knobs)
         return xp.concatenate([table[knobs[..., column]] for column, table in enumerate(tables)], axis=-1)
 
-    @overload
-    def to_index(self, knobs: Int[Array, " knobs"]) -> int: ...
-    @overload
-    def to_index(self, knobs: Int[Array, "n knobs"]) -> list[int]: ...
-    def to_index(self, knobs):
+    def to_index(self, knobs: Int[Arrays, "*n knobs"]) -> Any:
         """Number a configuration as AutoTVM does: mixed radix, the first knob fastest. A row gives an int, rows a list."""
         rows = np.asarray(knobs)
         if rows.shape[-1:] != (len(self.knobs),):
@@ -244,11 +241,7 @@ class KnobSpace(eqx.Module):
             strides.append(strides[-1] * length)
         return np.asarray(rows).astype(dtype) @ np.array(strides, dtype)
 
-    @overload
-    def from_index(self, index: int) -> Int[np.ndarray, " knobs"]: ...
-    @overload
-    def from_index(self, index: Sequence[int]) -> Int[np.ndarray, "n knobs"]: ...
-    def from_index(self, index):
+    def from_index(self, index: Any) -> Int[np.ndarray, "*n knobs"]:
         """The configuration with this number, or the rows of several numbers; the inverse of `to_index`."""
         dtype = np.int64 if self.product < 1 << 63 else object
         try:
@@ -263,7 +256,7 @@ class KnobSpace(eqx.Module):
             rest = rest // length
         return np.stack(columns, axis=-1)
 
-    def to_config(self, knobs: Int[Array, " knobs"]) -> Config:
+    def to_config(self, knobs: Int[Arrays, " knobs"]) -> Config:
         """Write a configuration as `{knob: factors or value}`."""
         return {knob.name: knob.value(int(option)) for knob, option in zip(self.knobs, knobs, strict=True)}
 
@@ -276,16 +269,14 @@ class KnobSpace(eqx.Module):
             raise ValueError(f"config: its knobs {sorted(config)} are not this space's {sorted(self.names)}.")
         return np.array([knob.option(config[knob.name]) for knob in self.knobs], np.int32)
 
-    def confine(self, knobs: Int[Array, "n knobs"]) -> KnobSpace:
+    def confine(self, knobs: Int[Arrays, "n knobs"]) -> KnobSpace:
         """Restrict the space to the given configurations: a recorded pool. Repeats count once."""
         index = self.to_index(np.atleast_2d(np.asarray(knobs)))
         return KnobSpace(
-            self.knobs, self.predicate, encoding=self.encoding, pool=Pool(self.from_index(sorted(set(index))), self.shape)
+            self.knobs, self.predicate, encoding=self.encoding, pool=Pool(self.from_index(list(set(index))), self.shape)
         )
 
-    def sample(
-        self, key: PRNGKeyArray, n: int, *, exclude: Int[Array, "m knobs"] | None = None
-    ) -> Int[np.ndarray, "n knobs"]:
+    def sample(self, key: PRNGKeyArray, n: int, *, exclude: Int[Arrays, "m knobs"] | None = None) -> Int[np.ndarray, "n knobs"]:
         """Draw valid configurations uniformly, without repeats.
 
         **Arguments:**
@@ -331,7 +322,7 @@ class KnobSpace(eqx.Module):
 
     def neighbours(
         self,
-        knobs: Int[Array, " knobs"],
+        knobs: Int[Arrays, " knobs"],
         radius: float,
         *,
         limit: int | None = None,

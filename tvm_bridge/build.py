@@ -22,16 +22,19 @@ def build(task: Task, config: Config | None = None) -> Any:
     - `task`: made by `conv2d` and its like; a task known only by its records cannot be built.
     - `config`: `{knob: factors or value}`, of `result.best.config` for example; None for TVM's default schedule.
 
-    **Returns:** a `tvm.runtime.Module`. `main(data, weight, output)` takes and fills tensors on the target's device. A schedule
-    that wants its weight packed has it packed by `main` at each call; a network packs once: `pack_weight(weight, packed)` and then
-    `main_packed(data, packed, output)`, which is what was measured.
+    **Returns:** a `tvm.runtime.Module`. `main(data, weight, output)` takes tensors on the target's device and fills the last. A
+    schedule that wants its weight packed has it packed by `main` at each call; a network packs it once with
+    `pack_weight(weight, packed)` and calls `main_packed(data, packed, output)`, which is what was measured.
 
     **Raises:** `ValueError` if the configuration is not one of the task's, or the task has no function.
     """
     if task.workload is None:
         raise ValueError(f"task: {task.name} is known only by its records and cannot be built.")
-    if config is not None and not task.space.valid(task.space.from_config(config)[None]).all():
-        raise ValueError(f"config: {config} is refused on {task.target}: it would not run there.")
+    if config is not None:
+        knobs = task.space.from_config(config)
+        if not task.space.valid(knobs[None]).all():
+            raise ValueError(f"config: {config} is refused on {task.target}; take one of task.space.")
+        config = task.space.to_config(knobs)
     function = task.function if task.function is not None else task.workload.prim_func()
     scheduled = schedule(function, task.operator, task.target, config)
     kernel, packers = packing.split(scheduled)

@@ -46,17 +46,18 @@ class Progress:
 
 
 @contextmanager
-def reporter(task: Task, trials: int, *, position: tuple[int, int] = (1, 1)) -> Iterator[Callable[[Progress], None]]:
-    """Show progress on the standard error stream; `position` is the task's number and how many there are."""
+def reporter(task: Task, trials: int, place: bool | tuple[int, int] = True) -> Iterator[Callable[[Progress], None]]:
+    """Show progress on the standard error stream; `place` is the task's number and how many there are."""
     show = _bar if sys.stderr.isatty() else _lines
-    with show(task, trials, position) as report:
+    with show(task, trials, place if isinstance(place, tuple) else (1, 1)) as report:
         yield report
 
 
 @contextmanager
 def _bar(task: Task, trials: int, position: tuple[int, int]) -> Iterator[Callable[[Progress], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
 
     unit = _unit(task)
     columns = (

@@ -121,7 +121,7 @@ def _task_key(task: str) -> TaskKey:
 class RecordLog:
     """A log that is read once and appended to; several processes may append at the same time.
 
-    Opening it mends a last line that a crash has torn: a whole record that lacks its end is completed, anything less is cut off.
+    Opening it mends what a crash has torn: a whole last record that lacks its newline gets it, anything less is cut off.
 
     **Arguments:**
 

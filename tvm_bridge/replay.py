@@ -12,6 +12,8 @@ from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from search import KnobSpace, Option
 from tvm_bridge.measure.base import ErrorCategory, Measurement
 from tvm_bridge.measure.replay import Replay
@@ -34,9 +36,9 @@ def replay(paths: Paths, *, missing: str = "error") -> list[Task]:
 
     **Raises:** `ValueError` for a log of an operator that has no template, or a file that is neither.
     """
-    paths = [Path(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
-    tables = [path for path in paths if path.name.removesuffix(".gz").endswith(".json")]
-    logs = [path for path in paths if path not in tables]
+    files = [Path(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    tables = [file for file in files if file.name.removesuffix(".gz").endswith(".json")]
+    logs = [file for file in files if file not in tables]
     return [*_log_tasks(read_records(logs), missing), *(_table_task(path, missing) for path in tables)]
 
 
@@ -63,8 +65,10 @@ def _log_task(key: TaskKey, records: list[Record], missing: str) -> Task:
 
 def _pooled(measurements: list[Measurement]) -> Measurement:
     """One measurement for a configuration recorded several times: the median of its times, or its failure."""
-    times = [measurement.cost for measurement in measurements if measurement.ok]
-    return replaced(measurements[0], seconds=(statistics.median(times),), error=ErrorCategory.NO_ERROR) if times else measurements[0]
+    working = [measurement for measurement in measurements if measurement.ok]
+    if not working:
+        return measurements[0]
+    return replaced(working[0], seconds=(statistics.median(measurement.cost for measurement in working),))
 
 
 def _table_task(path: Path, missing: str) -> Task:
@@ -84,7 +88,7 @@ def _table_task(path: Path, missing: str) -> Task:
         operator=table["kernel"],
         args=[table["task_id"]],
         target=Target("table"),
-        space=space.confine(knobs),
+        space=space.confine(np.stack(knobs)),
         measurer=Replay(recorded, device=table["device"], missing=missing),
         label=f"{table['kernel']} on {table['device']}",
     )

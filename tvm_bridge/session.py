@@ -76,9 +76,11 @@ class Session:
     seconds_default: float = 0.0
 
     def __post_init__(self) -> None:
-        device = self.measurer.device(self.task)
         self._known: dict[int, Measurement] = {}
-        for record in self.log.records if self.log is not None else []:
+        device = self.measurer.device(self.task)
+        if self.log is None:
+            return
+        for record in self.log.records:
             if record.key == self.task.key:
                 if record.measurement.device not in ("", device):
                     raise ValueError(

@@ -32,7 +32,7 @@ def tune(
     time_limit: float | None = None,
     measurer: Measurer | None = None,
     callbacks: Sequence[Callable[[Progress], None]] = (),
-    progress: bool = True,
+    progress: bool | tuple[int, int] = True,
 ) -> TuneResult:
     """Find the fastest configuration of a task.
 
@@ -44,14 +44,14 @@ def tune(
     - `task`: what to tune.
     - `method`: a method's name (`methods()` lists them), or a function `(space, *, key)` that returns a coroutine.
     - `trials`: the budget of measurements; what the log holds already counts.
-    - `log`: a file that every measurement is appended to at once, `.jsonl` or `.jsonl.gz`; what it holds of this task is reused.
+    - `log`: a file that every measurement is appended to at once, `.jsonl` or `.jsonl.gz`; what it holds is not measured again.
     - `history`: records of other tasks, or paths of logs, for the methods that learn from them.
     - `seed`: of everything random.
     - `early_stopping`: stop after so many measurements without a new best.
     - `time_limit`: stop after so many seconds.
     - `measurer`: `Local(...)`, `RPC(...)` or one's own; None for the task's, or else a `Local` closed at the end.
     - `callbacks`: called with a `Progress` after every measurement.
-    - `progress`: show a progress bar on a terminal, AutoTVM's line elsewhere.
+    - `progress`: show a progress bar on a terminal, AutoTVM's line elsewhere; (3, 12) says that this is task 3 of 12.
 
     **Raises:** `ValueError` for an argument out of range or a log of another device, `DeviceError` if the target has no device
     here, `TuningError` if nothing that was tried works. Ctrl-C passes through; the log keeps every finished measurement.
@@ -69,7 +69,7 @@ def tune(
         if measurer is None:
             measurer = task.measurer or stack.enter_context(Local())
         session = Session(task, measurer, RecordLog(log) if log is not None else None, trials)
-        report = stack.enter_context(reporter(task, trials)) if progress else None
+        report = stack.enter_context(reporter(task, trials, progress)) if progress else None
         session.callbacks = [*([report] if report else []), *callbacks]
         if measurer.has_default:
             session.measure_default()

@@ -10,9 +10,10 @@ from search.space import KnobSpace
 
 
 def grid_search(space: KnobSpace, *, key: PRNGKeyArray, batch: int = 64, chunk: int = 1 << 16) -> Search:
-    """Yield `batch` configurations at a time, the smallest index first; `key` is not used.
+    """Every valid configuration in the order of its index.
 
-    `chunk` configurations are tested for validity at a time, so that a refused stretch of a large space costs little.
+    `batch` are yielded at a time, and `key` is not used. Validity is tested `chunk` configurations at a time, so that a refused
+    stretch of a large space costs little.
     """
     waiting = np.empty((0, len(space.knobs)), np.int32)
     for first in range(0, space.size, chunk):

@@ -11,7 +11,7 @@ from search.space import KnobSpace
 
 
 def random_search(space: KnobSpace, *, key: PRNGKeyArray, batch: int = 64) -> Search:
-    """Yield `batch` new configurations at a time until the space has no more."""
+    """Uniform over the valid configurations, without repeats, `batch` at a time until the space has no more."""
     seen = np.empty((0, len(space.knobs)), np.int32)
     while True:
         key, this = jax.random.split(key)

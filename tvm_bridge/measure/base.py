@@ -91,7 +91,7 @@ class Measurer(ABC):
         results = dict(self.stream(task, [task.space.to_config(row) for row in knobs]))
         return [results[position] for position in range(len(knobs))]
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - not every measurer holds something
         """Release processes and files."""
 
     def __enter__(self) -> Self:

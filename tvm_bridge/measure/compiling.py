@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from tvm_bridge.measure.base import ErrorCategory, Measurement, Measurer
+from tvm.support.cc import get_cc
+
+from tvm_bridge.measure.base import DeviceError, ErrorCategory, Measurement, Measurer
 from tvm_bridge.measure.jobs import Subject, Timing, Tracker
 from tvm_bridge.measure.pipeline import Limits, Pipeline
 from tvm_bridge.measure.process import Worker
@@ -38,15 +41,20 @@ class Compiling(Measurer):
 
     def stream(self, task: Task, configs: Sequence[Config | None]) -> Iterator[tuple[int, Measurement]]:
         """Yield `(position, measurement)` as candidates finish; configurations the target refuses are not even built."""
-        able = []
+        able: list[tuple[int, Config | None]] = []
         for position, config in enumerate(configs):
-            if config is None or task.space.valid(task.space.from_config(config)[None]).all():
-                able.append(position)
+            knobs = None if config is None else task.space.from_config(config)
+            if knobs is None or task.space.valid(knobs[None]).all():
+                able.append((position, None if knobs is None else task.space.to_config(knobs)))
             else:
-                yield position, Measurement((), ErrorCategory.INSTANTIATION, f"refused on {task.target}", device=self.device(task))
+                message = f"the template refuses it on {task.target}"
+                yield (
+                    position,
+                    Measurement((), ErrorCategory.INSTANTIATION, message, timestamp=time.time(), device=self.device(task)),
+                )
         pipeline = self._pipeline(task.target)
-        for position, measurement in pipeline.stream(_subject(task), [configs[position] for position in able]):
-            yield able[position], measurement
+        for place, measurement in pipeline.stream(_subject(task), [config for _, config in able]):
+            yield able[place][0], measurement
 
     def close(self) -> None:
         """End the processes and remove their files; measuring again starts new ones."""
@@ -72,7 +80,7 @@ class Compiling(Measurer):
                 builders,
                 runners,
                 folder=self._folder,
-                suffix=".tar" if "mtriple" in dict(target.attributes) else ".so",
+                suffix=_library_suffix(target),
                 limits=self._limits,
                 timing=self._timing,
                 tracker=self._tracker,
@@ -97,3 +105,19 @@ def _compiler_environment(target: Target) -> dict[str, str]:
     if target.kind == "cuda" and importlib.util.find_spec("cuda") is None and shutil.which("nvcc"):
         return {"TVM_CUDA_COMPILE_MODE": "nvcc"}
     return {}
+
+
+def _library_suffix(target: Target) -> str:
+    """The kind of library a target gets: objects to be linked there for another kind of machine, else a shared library.
+
+    Without a linker on this machine a CPU kernel travels as LLVM's code, and the runner compiles it.
+
+    **Raises:** `DeviceError` for a CUDA target without a C compiler.
+    """
+    if "mtriple" in dict(target.attributes):
+        return ".tar"
+    if get_cc():
+        return ".so"
+    if target.kind == "llvm":
+        return ".ll"
+    raise DeviceError("a CUDA kernel needs a C compiler to be linked, and none is on the path; install gcc or clang.")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tvm
+from tvm.support.tar import tar
 
 from tvm_bridge import packing
 from tvm_bridge.build import compiled, schedule
@@ -93,7 +94,7 @@ def build(subject: Subject, config: dict[str, Any] | None, path: str) -> Built |
         return Failure(ErrorCategory.INSTANTIATION, _first_line(error))
     functions = {"main": kernel} | {f"pack_{place}": packer for place, packer in packers.items()}
     try:
-        compiled(functions, subject.target).export_library(path, **_exporter(path))
+        _export(compiled(functions, subject.target), path)
     except Exception as error:
         device = any(word in str(error) for word in ("nvcc", "NVRTC", "CUDA"))
         return Failure(ErrorCategory.COMPILE_DEVICE if device else ErrorCategory.COMPILE_HOST, _first_line(error))
@@ -105,13 +106,14 @@ def shapes(function: Any) -> tuple[Shape, ...]:
     return tuple((tuple(int(extent) for extent in buffer.shape), str(buffer.dtype)) for buffer in function.params)
 
 
-def _exporter(path: str) -> dict[str, Any]:
-    """A library for another kind of machine travels as objects, to be linked there."""
-    if path.endswith(".tar"):
-        from tvm.support.tar import tar
-
-        return {"fcompile": tar}
-    return {}
+def _export(executable: Any, path: str) -> None:
+    """Write a library: linked (.so), as objects to be linked elsewhere (.tar), or as LLVM's code (.ll)."""
+    if path.endswith(".ll"):
+        executable.mod.write_to_file(path, "ll")
+    elif path.endswith(".tar"):
+        executable.export_library(path, fcompile=tar)
+    else:
+        executable.export_library(path)
 
 
 class Runner:
@@ -130,11 +132,11 @@ _runner = Runner()
 def prepare(subject: Subject, tracker: Tracker | None, session_limit: float, check: bool) -> str | Unreachable:
     """Take hold of the device, make the subject's inputs and the result its kernels are checked against.
 
-    With a tracker a fresh session is asked for, waiting until a device is free; the server ends it after `session_limit` seconds.
+    With a tracker a fresh session is asked for as soon as a device is free; the server ends it after `session_limit` seconds.
 
     **Returns:** the device's name.
     """
-    name = _local_device(subject.target.kind) if tracker is None else _remote_device(tracker, session_limit)
+    name = local_device(subject.target.kind) if tracker is None else _remote_device(tracker, session_limit)
     if isinstance(name, str) and _runner.subject != subject:
         function = subject.prim_func()
         *inputs, (output, dtype) = shapes(function)
@@ -150,7 +152,8 @@ def prepare(subject: Subject, tracker: Tracker | None, session_limit: float, che
     return name
 
 
-def _local_device(kind: str) -> str | Unreachable:
+def local_device(kind: str) -> str | Unreachable:
+    """The name of this machine's CPU or first GPU."""
     if kind == "llvm":
         return cpu_name()
     device = tvm.device(kind, 0)

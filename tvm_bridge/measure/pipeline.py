@@ -170,11 +170,10 @@ class Pipeline:
             position = runner.worker.job
             if runner.worker.busy and (outcome := runner.worker.poll()):
                 if runner.prepared is None:
-                    self._prepared(runner, flow.subject, outcome, patient=self._tracker is not None)
-                    if runner.prepared is None:
-                        flow.ready.appendleft(position)
-                    else:
+                    if self._prepared(runner, flow.subject, outcome, patient=self._tracker is not None):
                         self._advance(runner, position, flow)
+                    else:
+                        flow.ready.appendleft(position)
                 else:
                     measurement = self._ran(runner, position, outcome, flow)
                     if measurement:
@@ -188,14 +187,15 @@ class Pipeline:
         categories = {"timeout": ErrorCategory.BUILD_TIMEOUT, "crash": ErrorCategory.COMPILE_HOST}
         return self._failure(outcome, categories, outcome.seconds)
 
-    def _prepared(self, runner: _Runner, subject: jobs.Subject, outcome: Outcome, *, patient: bool) -> None:
-        """Note that a runner has its device, or count the refusal."""
+    def _prepared(self, runner: _Runner, subject: jobs.Subject, outcome: Outcome, *, patient: bool) -> bool:
+        """Whether a runner has its device; a refusal is counted, and the last one raised."""
         if isinstance(outcome.value, str):
             runner.prepared, self._name, self._refusals = subject, outcome.value, 0
-            return
+            return True
         self._refusals += 1
         if not patient or self._refusals >= ATTEMPTS * len(self._runners):
             raise DeviceError(outcome.message if outcome.failure else outcome.value.message)
+        return False
 
     def _ran(self, runner: _Runner, position: int, outcome: Outcome, flow: _Flow) -> Measurement | None:
         """The result of a run, or None if the device was lost and the candidate is to be tried on another."""

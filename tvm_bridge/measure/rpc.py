@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tvm.rpc
-
+from tvm_bridge.devices import tracker_devices
 from tvm_bridge.measure.base import DeviceError
 from tvm_bridge.measure.compiling import Compiling
 from tvm_bridge.measure.jobs import Timing, Tracker
@@ -15,8 +14,8 @@ class RPC(Compiling):
 
     Every candidate gets a session of its own, on whichever device is free. If a device is lost while it runs, the candidate is
     measured again on another; after three losses it counts as the cause. Start the tracker and, on each device, a server with
-    `python -m tvm.exec.rpc_tracker --host=127.0.0.1` and `python -m tvm.exec.rpc_server --tracker=HOST:PORT --key=KEY`
-    (with `TVM_NUM_THREADS` set to the target's `num-cores`). They do not authenticate: bind them to loopback or a trusted network.
+    `python -m tvm.exec.rpc_tracker --host=127.0.0.1` and `python -m tvm.exec.rpc_server --tracker=HOST:PORT --key=KEY`, with
+    `TVM_NUM_THREADS` set to the target's `num-cores`. They do not authenticate: bind them to loopback or a network you trust.
 
     **Arguments:**
 
@@ -54,15 +53,10 @@ class RPC(Compiling):
     def _devices(self) -> int:
         tracker = self._tracker
         assert tracker is not None
-        try:
-            servers = tvm.rpc.connect_tracker(tracker.host, tracker.port).summary()["server_info"]
-        except Exception as error:
-            raise DeviceError(f"no RPC tracker answers at {tracker.host}:{tracker.port}: {error}") from error
-        registered = sum(server["key"] == f"server:{tracker.key}" for server in servers)
-        if not registered:
-            known = sorted({server["key"].removeprefix("server:") for server in servers})
+        registered = tracker_devices(tracker.host, tracker.port)
+        if not registered[tracker.key]:
             raise DeviceError(
-                f"the tracker {tracker.host}:{tracker.port} knows no device {tracker.key!r}, only {known}; "
+                f"the tracker {tracker.host}:{tracker.port} knows no device {tracker.key!r}, only {sorted(registered)}; "
                 f"start one with python -m tvm.exec.rpc_server --tracker={tracker.host}:{tracker.port} --key={tracker.key}"
             )
-        return self._wanted or registered
+        return self._wanted or registered[tracker.key]

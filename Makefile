@@ -1,0 +1,32 @@
+# Everything runs in .venv, made on first use with the python3 of the path (or PYTHON=...).
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: tune test lint bench clean
+
+tune: .venv/ready
+	$(BIN)/gausstune tune --network resnet-18 --layer rb1-conv1 --trials 64 --log out/tune/resnet-18.jsonl
+
+test: .venv/test lint
+	$(BIN)/python -m pytest
+
+lint: .venv/test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: .venv/test
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+clean:
+	rm -rf .venv out
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/test: .venv/ready
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@

@@ -1,0 +1,117 @@
+"""Command-line arguments that several commands share, and the one-line errors of all of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import NoReturn
+
+from tvm_bridge.measure.compiling import Compiling
+from tvm_bridge.measure.local import Local
+from tvm_bridge.measure.rpc import RPC
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False, **options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line and leave with exit code 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def extents(text: str) -> tuple[int, ...]:
+    """Read "1,64,56,56"; for argparse."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 1,64,56,56") from None
+
+
+def number_or_pair(text: str) -> int | tuple[int, ...]:
+    """Read "1" or "1,2"; for argparse."""
+    numbers = extents(text)
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0; for argparse."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds above 0; for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def address(text: str) -> tuple[str, int]:
+    """Read "host:port"; for argparse."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address such as 127.0.0.1:9190")
+    return host, int(port)
+
+
+def add_searching(parser: argparse.ArgumentParser, *, trials: int) -> None:
+    """Add the arguments of `tune` that say how to search."""
+    group = parser.add_argument_group("searching")
+    group.add_argument("--method", default="random", help="how to search; see `gausstune methods`")
+    group.add_argument("--trials", type=positive, default=trials, help="how many configurations to measure")
+    group.add_argument("--seed", type=int, default=0, help="of everything random")
+    group.add_argument("--early-stopping", type=positive, metavar="N", help="stop after N measurements without a new best")
+    group.add_argument("--time-limit", type=seconds, metavar="SECONDS", help="stop after so many seconds")
+    group.add_argument("--history", nargs="+", metavar="LOG", help="logs of other tasks, for methods that learn from them")
+
+
+def add_measuring(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say where and how to measure."""
+    group = parser.add_argument_group("measuring")
+    group.add_argument("--rpc", type=address, metavar="HOST:PORT", help="measure on devices of this RPC tracker")
+    group.add_argument("--key", help="the name the devices are registered under at the tracker")
+    group.add_argument("--number", type=positive, default=1, help="least runs averaged into one time")
+    group.add_argument("--repeat", type=positive, default=3, help="times taken")
+    group.add_argument("--min-repeat-ms", type=int, default=100, help="least milliseconds a time is averaged over")
+    group.add_argument("--build-limit", type=seconds, default=10.0, metavar="SECONDS", help="longest build")
+    group.add_argument("--run-limit", type=seconds, default=10.0, metavar="SECONDS", help="longest run")
+    group.add_argument("--builders", type=positive, help="compiler processes; as many as there are cores if not given")
+    group.add_argument("--cache-flush", action="store_true", help="empty the CPU's caches before each time")
+    group.add_argument("--no-check", action="store_true", help="do not compare results with the reference")
+
+
+def measurer(arguments: argparse.Namespace) -> Compiling:
+    """The measurer that `add_measuring`'s arguments describe.
+
+    **Raises:** `ValueError` if `--rpc` comes without `--key`.
+    """
+    options = {
+        "number": arguments.number,
+        "repeat": arguments.repeat,
+        "min_repeat_ms": arguments.min_repeat_ms,
+        "build_limit": arguments.build_limit,
+        "run_limit": arguments.run_limit,
+        "builders": arguments.builders,
+        "cache_flush": arguments.cache_flush,
+        "check": not arguments.no_check,
+    }
+    if arguments.rpc is None:
+        return Local(**options)
+    if arguments.key is None:
+        raise ValueError("--key: needed with --rpc, the name the devices are registered under.")
+    host, port = arguments.rpc
+    return RPC(host, port, arguments.key, **options)
+
+
+def fail(program: str, error: Exception) -> int:
+    """Print an error as one line and return the exit code for wrong input."""
+    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
