@@ -1,0 +1,159 @@
+"""The dense template on CUDA: right results, exact limits, the papers' space."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from tvm.script import ir as I
+from tvm.script import relax as R
+
+from tests.records_folder import needs_records
+from tests.tvm_bridge.templates import cuda_checks as checks
+from tvm_bridge.networks import layer
+from tvm_bridge.ptxas import resources
+from tvm_bridge.target import Target
+from tvm_bridge.templates.conv2d_nchw_cuda import space
+from tvm_bridge.workload import Conv2d
+
+RB1 = layer("resnet-18", "rb1-conv1").workload
+
+
+@I.ir_module
+class Residual:
+    """The end of a residual block, with an activation that reads its argument twice."""
+
+    @R.function
+    def main(
+        data: R.Tensor((2, 4, 9, 8), "float32"),
+        weight: R.Tensor((6, 4, 3, 3), "float32"),
+        bias: R.Tensor((1, 6, 1, 1), "float32"),
+        shortcut: R.Tensor((2, 6, 5, 8), "float32"),
+    ):
+        with R.dataflow():
+            convolved = R.nn.conv2d(data, weight, strides=(2, 1), padding=(1, 1, 1, 1))
+            result = R.nn.silu(R.add(R.add(convolved, bias), shortcut))
+            R.output(result)
+        return result
+
+
+@settings(max_examples=20, deadline=None)
+@given(checks.configured())
+def test_serial_schedule_computes_the_convolution(case):
+    checks.computes_the_convolution(checks.run_serially, checks.LLVM, *case)
+
+
+@checks.needs_compiler
+@settings(max_examples=6, deadline=None)
+@given(checks.configured(largest=8))
+def test_cuda_source_computes_the_convolution(case):
+    checks.computes_the_convolution(checks.run_emulated, checks.CUDA, *case)
+
+
+@pytest.mark.parametrize(
+    ("run", "target"),
+    [(checks.run_serially, checks.LLVM), pytest.param(checks.run_emulated, checks.CUDA, marks=checks.needs_compiler)],
+)
+def test_epilogue_is_carried(run, target):
+    workload = Conv2d((2, 4, 9, 8), (6, 4, 3, 3), (2, 1), (1, 1, 1, 1))
+    data, weight, bias, shortcut = inputs = checks.normal(workload.data, workload.weight, (1, 6, 1, 1), workload.output)
+    before = workload.reference(data, weight) + bias + shortcut
+    knobs = space(workload, checks.CUDA)
+    for row in knobs.sample(jax.random.key(0), 2):
+        result = run(checks.scheduled(workload, knobs.to_config(row), target, checks.fused(Residual)), inputs, workload.output)
+        np.testing.assert_allclose(result, before / (1 + np.exp(-before)), rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(checks.configured(valid=False, largest=80))
+def test_predicate_tells_what_the_kernel_declares(case):
+    checks.declares_what_the_predicate_tells(*case)
+
+
+def test_loops_are_unrolled_as_the_knobs_say():
+    config = space(RB1, checks.CUDA).to_config([0] * 8) | {"tile_f": (16, 1, 1, 4), "tile_rc": (16, 4)}
+
+    def source(steps, explicit):
+        unrolling = {"auto_unroll_max_step": steps, "unroll_explicit": explicit}
+        return checks.cuda_source(checks.scheduled(RB1, config | unrolling, checks.CUDA))
+
+    rolled, marked, written_out = source(0, 1), source(512, 0), source(512, 1)
+    assert "#pragma unroll" not in rolled
+    assert "#pragma unroll" in marked
+    assert "#pragma unroll" not in written_out
+    assert written_out.count("for (") < rolled.count("for (")
+
+
+@needs_records
+@pytest.mark.parametrize("device", ["rtx3080", "gtx1650"])
+def test_predicate_agrees_with_every_recorded_run(device):
+    tasks = list(checks.recorded(device))
+    assert tasks
+    for knobs, choice, errors in tasks:
+        np.testing.assert_array_equal(knobs.predicate(choice), errors != checks.INSTANTIATION)
+
+
+def test_space_is_the_papers():
+    rb1 = space(RB1, checks.CUDA)
+    splits, options = rb1.names[:6], rb1.names[6:]
+    assert splits == ("tile_f", "tile_y", "tile_x", "tile_rc", "tile_ry", "tile_rx")
+    assert options == ("auto_unroll_max_step", "unroll_explicit")
+    assert rb1.size == 90_316_800
+    assert len(rb1.feature_names) == 20
+
+
+def test_predicate_is_a_value_and_runs_under_jit():
+    rb1, again = space(RB1, checks.CUDA), space(RB1, checks.CUDA)
+    assert rb1.predicate == again.predicate
+    assert hash(rb1.predicate) == hash(again.predicate)
+    knobs = np.random.default_rng(0).integers(0, rb1.shape, (4096, 8))
+    on_host = rb1.valid(knobs)
+    assert 0 < on_host.sum() < len(knobs)
+    np.testing.assert_array_equal(jax.jit(rb1.valid)(knobs), on_host)
+
+
+def test_predicate_does_not_overflow():
+    huge = space(Conv2d((1, 2048, 1024, 1024), (2048, 2048, 1, 1)), checks.CUDA)
+    last = np.array([huge.shape]) - 1  # every inner factor is the whole extent: 8 GiB of data, which is 0 modulo 2^32
+    assert not huge.valid(last).any()
+    assert not jax.jit(huge.valid)(last).any()
+
+
+def test_tighter_targets_are_obeyed():
+    usual = space(RB1, checks.CUDA)
+    tight = space(RB1, Target("cuda", (("max_num_threads", 256), ("max_shared_memory_per_block", 8192))))
+    knobs = np.random.default_rng(0).integers(0, usual.shape, (4096, 8))
+    choice = usual.choice(knobs)
+    threads = np.prod([choice[name][:, 2] for name in ("tile_f", "tile_y", "tile_x")], axis=0)
+    within = (threads <= 256) & (usual.predicate.shared_bytes(choice) <= 8192)
+    np.testing.assert_array_equal(tight.valid(knobs), usual.valid(knobs) & within)
+
+
+@checks.needs_nvcc
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        (
+            "rb1-conv1",
+            {
+                **{"tile_f": (2, 2, 8, 2), "tile_y": (14, 1, 4, 1), "tile_x": (4, 1, 14, 1)},
+                **{"tile_rc": (16, 4), "tile_ry": (1, 3), "tile_rx": (1, 3)},
+                **{"auto_unroll_max_step": 512, "unroll_explicit": 0},
+            },
+        ),
+        (
+            "rb4-sc",  # data of 39 x 8 elements: the weights behind it start at the next multiple of 64 bytes
+            {
+                **{"tile_f": (16, 2, 16, 1), "tile_y": (1, 1, 7, 1), "tile_x": (7, 1, 1, 1)},
+                **{"tile_rc": (32, 8), "tile_ry": (1, 1), "tile_rx": (1, 1)},
+                **{"auto_unroll_max_step": 1500, "unroll_explicit": 1},
+            },
+        ),
+    ],
+)
+def test_ptxas_finds_the_predicted_shared_memory(name, config):
+    workload = layer("resnet-18", name).workload
+    knobs = space(workload, checks.CUDA)
+    choice = knobs.choice(knobs.from_config(config)[None])
+    used = resources(checks.cuda_source(checks.scheduled(workload, config, checks.CUDA)), "sm_80")
+    assert used.shared_bytes == knobs.predicate.shared_bytes(choice).item()
+    assert 0 < used.registers <= 255

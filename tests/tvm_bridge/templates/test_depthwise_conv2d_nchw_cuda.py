@@ -1,0 +1,98 @@
+"""The depthwise template on CUDA: right results, exact limits, the papers' space."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from tvm.script import ir as I
+from tvm.script import relax as R
+
+from tests.records_folder import needs_records
+from tests.tvm_bridge.templates import cuda_checks as checks
+from tvm_bridge.networks import layer
+from tvm_bridge.ptxas import resources
+from tvm_bridge.templates.depthwise_conv2d_nchw_cuda import space
+from tvm_bridge.workload import Conv2d
+
+
+@I.ir_module
+class Normalised:
+    """Batch normalisation as inference leaves it, a scale and a shift, and the activation of MobileNet."""
+
+    @R.function
+    def main(
+        data: R.Tensor((2, 6, 9, 8), "float32"),
+        weight: R.Tensor((6, 1, 3, 3), "float32"),
+        scale: R.Tensor((1, 6, 1, 1), "float32"),
+        shift: R.Tensor((1, 6, 1, 1), "float32"),
+    ):
+        with R.dataflow():
+            convolved = R.nn.conv2d(data, weight, strides=(2, 1), padding=(0, 0, 0, 0), groups=6)
+            result = R.clip(R.add(R.multiply(convolved, scale), shift), 0, 6)
+            R.output(result)
+        return result
+
+
+@settings(max_examples=20, deadline=None)
+@given(checks.configured(depthwise=True))
+def test_serial_schedule_computes_the_convolution(case):
+    checks.computes_the_convolution(checks.run_serially, checks.LLVM, *case)
+
+
+@checks.needs_compiler
+@settings(max_examples=6, deadline=None)
+@given(checks.configured(depthwise=True, largest=8))
+def test_cuda_source_computes_the_convolution(case):
+    checks.computes_the_convolution(checks.run_emulated, checks.CUDA, *case)
+
+
+@pytest.mark.parametrize(
+    ("run", "target"),
+    [(checks.run_serially, checks.LLVM), pytest.param(checks.run_emulated, checks.CUDA, marks=checks.needs_compiler)],
+)
+def test_epilogue_is_carried(run, target):
+    workload = Conv2d((2, 6, 9, 8), (6, 1, 3, 3), (2, 1), groups=6)
+    data, weight, scale, shift = inputs = checks.normal(workload.data, workload.weight, (1, 6, 1, 1), (1, 6, 1, 1))
+    expected = np.clip(workload.reference(data, weight) * scale + shift, 0, 6)
+    knobs = space(workload, checks.CUDA)
+    for row in knobs.sample(jax.random.key(0), 2):
+        result = run(
+            checks.scheduled(workload, knobs.to_config(row), target, checks.fused(Normalised)), inputs, workload.output
+        )
+        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(checks.configured(depthwise=True, valid=False, largest=80))
+def test_predicate_tells_what_the_kernel_declares(case):
+    checks.declares_what_the_predicate_tells(*case)
+
+
+@needs_records
+def test_predicate_agrees_with_every_recorded_run():
+    grids_too_deep = 0
+    for knobs, choice, errors in checks.recorded("v100"):
+        too_deep = knobs.predicate.workload.data[0] * choice["tile_f"][:, 0] > 65_535
+        np.testing.assert_array_equal(knobs.predicate(choice), (errors != checks.INSTANTIATION) & ~too_deep)
+        assert (errors[too_deep] != 0).all()  # AutoTVM let them pass, and every one failed
+        grids_too_deep += too_deep.sum()
+    assert grids_too_deep
+
+
+def test_space_is_the_papers():
+    first = space(layer("mobilenet-v1", "sp-1-dp1").workload, checks.CUDA)
+    assert first.names == ("tile_f", "tile_y", "tile_x", "auto_unroll_max_step", "unroll_explicit")
+    assert first.from_config(first.to_config([0] * 5) | {"auto_unroll_max_step": 256})[3] == 1
+    assert len(first.feature_names) == 14
+
+
+@checks.needs_nvcc
+def test_ptxas_finds_the_predicted_shared_memory():
+    workload = layer("mobilenet-v1", "sp-1-dp1").workload
+    knobs = space(workload, checks.CUDA)
+    tiles = {"tile_f": (8, 1, 4, 1), "tile_y": (14, 1, 8, 1), "tile_x": (14, 2, 4, 1)}
+    config = tiles | {"auto_unroll_max_step": 256, "unroll_explicit": 1}
+    choice = knobs.choice(knobs.from_config(config)[None])
+    used = resources(checks.cuda_source(checks.scheduled(workload, config, checks.CUDA)), "sm_80")
+    assert used.shared_bytes == knobs.predicate.shared_bytes(choice).item()
+    assert 0 < used.registers <= 255

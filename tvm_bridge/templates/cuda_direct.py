@@ -1,0 +1,184 @@
+"""The thread block of a direct convolution on CUDA: what it may hold, and how the output is dealt out to it.
+
+The dense and the depthwise template of Chen et al. (NeurIPS 2018) share it; their spaces are those of Sun et al. (ICCV 2021,
+appendix). Channels f, rows y and columns x of the output are each cut four ways, `(blocks, virtual threads, threads, inner)`;
+a block reads its share of the inputs through shared memory and keeps its results in registers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Array, Bool, Float, Int
+
+from search import Option, Split
+
+if TYPE_CHECKING:
+    from search.space import Choice, Config
+    from tvm_bridge.target import Target
+    from tvm_bridge.workload import Conv2d
+
+TILES = ("tile_f", "tile_y", "tile_x")
+
+FLOAT32_BYTES = 4
+BUFFER_ALIGNMENT = 64
+"""TVM aligns every buffer to so many bytes, those in shared memory too."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a block and its grid may ask for; the defaults hold on every CUDA device.
+
+    - `threads`, `threads_z`: threads of a block, and of them along z.
+    - `shared_bytes`: statically allocated shared memory, whatever more a device offers dynamically.
+    - `blocks_z`: blocks of a grid along z.
+    """
+
+    threads: int = 1024
+    threads_z: int = 64
+    shared_bytes: int = 49_152
+    blocks_z: int = 65_535
+
+    @classmethod
+    def of(cls, target: Target) -> Limits:
+        """The limits of a target, which may be tighter than the defaults."""
+        attributes = dict(target.attributes)
+        threads = (attributes.get(name, cls.threads) for name in ("max_num_threads", "max_threads_per_block"))
+        shared_bytes = attributes.get("max_shared_memory_per_block", cls.shared_bytes)
+        return cls(threads=min(cls.threads, *threads), shared_bytes=min(cls.shared_bytes, shared_bytes))
+
+
+@dataclass(frozen=True)
+class Fits:
+    """The predicate of a template: whether the device can launch a configuration.
+
+    It refuses what AutoTVM's check of the generated code refused (error 1): more threads (f2 y2 x2), more of them along z (f2)
+    or more shared memory than the device has. It also refuses more blocks along z (n f0) than a launch can have, which AutoTVM
+    measured as a failure at run time.
+    """
+
+    workload: Conv2d
+    limits: Limits
+
+    def __call__(self, choice: Choice) -> Bool[Array, " n"]:
+        """Tell for each configuration whether it stays within every limit."""
+        tile_f, tile_y, tile_x = (choice[name] for name in TILES)
+        # As floats, products of factors do not overflow 32 bits, and they are exact up to 2^24, far beyond every limit.
+        threads = 1.0 * tile_f[..., 2] * tile_y[..., 2] * tile_x[..., 2]
+        return (
+            (threads <= self.limits.threads)
+            & (tile_f[..., 2] <= self.limits.threads_z)
+            & (self.shared_bytes(choice) <= self.limits.shared_bytes)
+            & (self.workload.data[0] * tile_f[..., 0] <= self.limits.blocks_z)
+        )
+
+    def shared_bytes(self, choice: Choice) -> Float[Array, " n"]:
+        """The shared memory of a block, in bytes, as ptxas lays it out: data, then weights, each where its alignment allows."""
+        data, weights = (FLOAT32_BYTES * elements for elements in self.staged(choice))
+        return -(-data // BUFFER_ALIGNMENT) * BUFFER_ALIGNMENT + weights
+
+    def staged(self, choice: Choice) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+        """How many elements of data and how many weights a block holds in shared memory at a time, as floats."""
+        raise NotImplementedError
+
+    def patch(self, choice: Choice, kernel_height: Any, kernel_width: Any) -> Int[Array, " n"]:
+        """The area of padded input that a block's pixels see through a kernel of this height and width."""
+        (stride_y, stride_x), (dilation_y, dilation_x) = self.workload.stride, self.workload.dilation
+        height = (per_block(choice["tile_y"]) - 1) * stride_y + (kernel_height - 1) * dilation_y + 1
+        width = (per_block(choice["tile_x"]) - 1) * stride_x + (kernel_width - 1) * dilation_x + 1
+        return height * width
+
+
+def per_block(factors: Int[Array, "n 4"]) -> Int[Array, " n"]:
+    """How many output elements of an axis one block computes: virtual threads by threads by inner."""
+    return factors[..., 1] * factors[..., 2] * factors[..., 3]
+
+
+def output_knobs(workload: Conv2d) -> list[Split]:
+    """The splits of the output's channels, rows and columns."""
+    _, *extents = workload.output
+    return [Split(name, extent, 4) for name, extent in zip(TILES, extents, strict=True)]
+
+
+def unroll_knobs(steps: tuple[int, ...]) -> list[Option]:
+    """Up to how many steps loops are unrolled, and whether by TVM itself or by a pragma for the CUDA compiler."""
+    return [Option("auto_unroll_max_step", steps), Option("unroll_explicit", (0, 1))]
+
+
+class ThreadBlock:
+    """A schedule under way: the output is dealt out to blocks and threads, its inputs are still to be placed.
+
+    On any other target than CUDA the same loops stay serial, so that a CPU can run the schedule one thread after the other.
+
+    - `schedule`: the `s_tir.Schedule`.
+    - `anchor`: the convolution, which accumulates in registers, at the innermost loop over threads.
+    - `reads`: the copies of data and weights to shared memory, still outside all loops. The data is padded on the way.
+    - `at_block`, `at_thread`: the innermost loops over blocks and over threads.
+
+    **Arguments:**
+
+    - `function`: the convolution's PrimFunc, alone or with an elementwise epilogue.
+    - `choice`: `{knob: factors or value}`.
+    - `target`: CUDA binds the loops to its axes; anything else leaves them serial.
+    """
+
+    def __init__(self, function: Any, choice: Config, target: Target) -> None:
+        from tvm import s_tir
+
+        self.schedule = s_tir.Schedule(function)
+        self.anchor = self.schedule.get_sblock(s_tir.analysis.find_anchor_sblock(self.schedule.mod).name_hint)
+        self.reads = [self.schedule.cache_read(self.anchor, operand, "shared") for operand in (0, 1)]
+        self._bound = target.kind == "cuda"
+        self._threads = [choice[name][2] for name in TILES]
+        self.at_block, self.at_thread = self._deal_out(self._output(), choice)
+        self.schedule.compute_at(self.anchor, self.at_thread, preserve_unit_loops=True)
+
+    def fetch(self, read: Any, loop: Any, *, interleaved: bool) -> None:
+        """Fill a shared buffer at a loop, all threads of the block together.
+
+        Interleaved, neighbouring threads copy neighbouring elements, as in AutoTVM's depthwise template; otherwise each thread
+        copies a run of its own, as in the dense one.
+        """
+        self.schedule.compute_at(read, loop, preserve_unit_loops=True)
+        elements = self.schedule.fuse(*self.schedule.get_loops(read)[-4:])
+        if interleaved:
+            _, *threads = self.schedule.split(elements, [None, *self._threads])
+        else:
+            *threads, _ = self.schedule.split(elements, [*self._threads, None])
+        self._bind(threads, "threadIdx")
+
+    def _output(self) -> Any:
+        """The block that writes the result, an epilogue or a plain copy, with all blocks but it, anchor and reads inlined."""
+        schedule = self.schedule
+        (output,) = schedule.get_output_blocks("root")
+        if self._name(output) == self._name(self.anchor):
+            output = schedule.cache_write(self.anchor, 0, "local")
+        else:
+            schedule.set_scope(self.anchor, 0, "local")
+        kept = {self._name(block) for block in (self.anchor, *self.reads, output)}
+        for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+            if self._name(block) not in kept:
+                schedule.compute_inline(block)
+        return output
+
+    def _deal_out(self, output: Any, choice: Config) -> tuple[Any, Any]:
+        schedule = self.schedule
+        batch, *axes = schedule.get_loops(output)
+        splits = [schedule.split(axis, choice[name]) for axis, name in zip(axes, TILES, strict=True)]
+        blocks, virtual, threads, inner = zip(*splits, strict=True)
+        schedule.reorder(batch, *blocks, *virtual, *threads, *inner)
+        blocks = schedule.fuse(batch, blocks[0]), *blocks[1:]
+        for loops, kind in ((blocks, "blockIdx"), (virtual, "vthread"), (threads, "threadIdx")):
+            self._bind(loops, kind)
+        for knob in ("auto_unroll_max_step", "unroll_explicit"):
+            schedule.annotate(blocks[0], f"pragma_{knob}", choice[knob])
+        return blocks[-1], threads[-1]
+
+    def _bind(self, loops: Any, kind: str) -> None:
+        if self._bound:
+            for loop, axis in zip(loops, "zyx", strict=True):
+                self.schedule.bind(loop, f"{kind}.{axis}")
+
+    def _name(self, block: Any) -> str:
+        return str(self.schedule.get(block).name_hint)

@@ -1,0 +1,58 @@
+"""Depthwise convolution in NCHW on CUDA: the template of Chen et al. (NeurIPS 2018) that Sun et al. (ICCV 2021) tune."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Array, Float
+
+from search import KnobSpace
+from tvm_bridge.templates.cuda_direct import Fits, Limits, ThreadBlock, output_knobs, per_block, unroll_knobs
+
+if TYPE_CHECKING:
+    from search.space import Choice, Config
+    from tvm_bridge.target import Target
+    from tvm_bridge.workload import Conv2d
+
+
+class DepthwiseFits(Fits):
+    r"""Whether a depthwise convolution fits: a block holds the data and weights of all its taps at once.
+
+    With $f$ channels a block, that is $f \cdot \mathrm{patch}(KH, KW)$ elements of data and $f \cdot KH \cdot KW$ weights.
+    """
+
+    def staged(self, choice: Choice) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+        """How many elements of data and how many weights a block holds in shared memory at a time, as floats."""
+        height, width = self.workload.weight[2:]
+        channels = 1.0 * per_block(choice["tile_f"])
+        return channels * self.patch(choice, height, width), channels * height * width
+
+
+def space(workload: Conv2d, target: Target) -> KnobSpace:
+    """AutoTVM's space for `depthwise_conv2d_nchw.cuda`: three splits and two unrolling knobs, minus what cannot be launched."""
+    return KnobSpace([*output_knobs(workload), *unroll_knobs((0, 256, 1500))], DepthwiseFits(workload, Limits.of(target)))
+
+
+def schedule(function: Any, choice: Config, target: Target) -> Any:
+    """Schedule a depthwise convolution, alone or with an elementwise epilogue.
+
+    A block fetches its data and weights to shared memory once; every thread copies what it needs to registers, accumulates its
+    tile there, and writes it through the epilogue.
+
+    **Arguments:**
+
+    - `function`: the PrimFunc of the workload, or one that Relax fused around it.
+    - `choice`: `{knob: factors or value}` of the workload's space.
+    - `target`: a CUDA target; on any other the thread axes stay serial loops.
+
+    **Returns:** the `s_tir.Schedule`.
+    """
+    block = ThreadBlock(function, choice, target)
+    tiled = block.schedule
+    for operand, read in enumerate(block.reads):
+        registers = tiled.cache_read(block.anchor, operand, "local")
+        tiled.compute_at(registers, block.at_thread, preserve_unit_loops=True)
+        block.fetch(read, block.at_block, interleaved=True)
+    first_tap = tiled.get_loops(block.anchor)[-3]
+    tiled.decompose_reduction(block.anchor, first_tap)
+    return tiled
