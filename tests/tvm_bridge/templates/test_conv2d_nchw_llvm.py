@@ -1,0 +1,137 @@
+"""The dense template on CPUs: right results, epilogues, whole vectors in registers, a predicate for every workload."""
+
+import pickle
+import re
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from tvm.script import ir as I
+from tvm.script import relax as R
+
+from tests.tvm_bridge.templates import cpu_checks as checks
+from tvm_bridge.networks import layer, layers
+from tvm_bridge.templates.conv2d_nchw_llvm import space
+from tvm_bridge.workload import Conv2d
+
+RB1 = layer("resnet-18", "rb1-conv1").workload
+
+
+@I.ir_module
+class Residual:
+    """The end of a residual block, with an activation that reads its argument twice."""
+
+    @R.function
+    def main(
+        data: R.Tensor((2, 4, 9, 8), "float32"),
+        weight: R.Tensor((6, 4, 3, 3), "float32"),
+        bias: R.Tensor((1, 6, 1, 1), "float32"),
+        shortcut: R.Tensor((2, 6, 5, 8), "float32"),
+    ):
+        with R.dataflow():
+            convolved = R.nn.conv2d(data, weight, strides=(2, 1), padding=(1, 1, 1, 1))
+            result = R.nn.silu(R.add(R.add(convolved, bias), shortcut))
+            R.output(result)
+        return result
+
+
+@settings(max_examples=30, deadline=None)
+@given(checks.configured())
+def test_schedule_computes_the_convolution(case):
+    workload, config = case
+    inputs = checks.normal(workload.data, workload.weight)
+    checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_epilogue_is_carried(seed):
+    workload = Conv2d((2, 4, 9, 8), (6, 4, 3, 3), (2, 1), (1, 1, 1, 1))
+    inputs = data, weight, bias, shortcut = checks.normal(workload.data, workload.weight, (1, 6, 1, 1), workload.output)
+    before = workload.reference(data, weight) + bias + shortcut
+    function = checks.scheduled(workload, checks.sample(workload, seed=seed), function=checks.fused(Residual))
+    checks.computes(function, inputs, before / (1 + np.exp(-before)))
+    packing, kernel = function.body.block.body.seq
+    assert "layout_rewrite_preproc" in packing.script()
+    assert "T.parallel" in kernel.script()
+
+
+@pytest.mark.parametrize("target", checks.VECTOR_ARITHMETIC, ids=str)
+def test_arithmetic_is_on_whole_vectors(target):
+    workload = Conv2d((1, 32, 14, 14), (32, 32, 3, 3), padding=(1, 1, 1, 1))
+    whole, partial = checks.VECTOR_ARITHMETIC[target]
+    config = checks.sample(workload, target)
+    assembly = checks.assembly(checks.scheduled(workload, config, target), target)
+    assert len(re.findall(whole, assembly)) >= config["tile_f"][2] * config["tile_y"][3] * config["tile_x"][3]
+    assert not re.findall(partial, assembly)
+
+
+@pytest.mark.parametrize("target", [checks.AVX512, checks.AVX2], ids=str)
+def test_accumulators_stay_in_registers(target):
+    workload = Conv2d((1, 32, 16, 16), (64, 32, 3, 3), padding=(1, 1, 1, 1))
+    whole, _ = checks.VECTOR_ARITHMETIC[target]
+    arithmetic = spills = 0
+    for seed in range(4):
+        assembly = checks.assembly(checks.scheduled(workload, checks.sample(workload, target, seed), target), target)
+        arithmetic += len(re.findall(whole, assembly))
+        spills += len(re.findall(r"\(%rsp\).*%[yz]mm|%[yz]mm.*\(%rsp\)", assembly))
+    assert spills < arithmetic / 4
+
+
+@pytest.mark.parametrize(
+    ("target", "lanes", "most"), [(checks.AVX512, 16, 16), (checks.AVX2, 8, 8), (checks.NEON, 4, 16)], ids=str
+)
+def test_register_tile_suits_the_vector_unit(target, lanes, most):
+    knobs = space(RB1, target)
+    for row in knobs.sample(jax.random.key(0), 64):
+        config = knobs.to_config(row)
+        pixels = config["tile_y"][3] * config["tile_x"][3]
+        assert config["tile_f"][3] == lanes
+        assert pixels >= 2
+        assert 4 <= config["tile_f"][2] * pixels <= most
+        assert config["tile_f"][0] * config["tile_y"][0] * config["tile_x"][0] >= target.threads
+
+
+@settings(max_examples=60, deadline=None)
+@given(checks.awkward())
+def test_every_workload_keeps_a_configuration(case):
+    workload, target = case
+    assert len(space(workload, target).sample(jax.random.key(0), 1)) == 1
+
+
+@pytest.mark.parametrize("target", checks.VECTOR_ARITHMETIC, ids=str)
+def test_networks_are_sampled_by_few_rejections(target):
+    assert min(checks.accepted(each.workload, target) for each in layers("resnet-18")) > 1e-3
+
+
+@settings(max_examples=40, deadline=None)
+@given(checks.awkward())
+def test_unrolling_is_told_in_one_way(case):
+    workload, target = case
+    knobs = space(workload, target)
+    (row,) = knobs.sample(jax.random.key(0), 1)
+    config = knobs.to_config(row)
+    unrolling = [{"auto_unroll_max_step": step, "unroll_explicit": explicit} for step in (0, 512, 1500) for explicit in (0, 1)]
+    valid = knobs.valid(np.array([knobs.from_config(config | each) for each in unrolling]))
+    explicit = np.array([each["unroll_explicit"] for each in unrolling], bool)
+    assert valid[explicit].sum() <= 1
+    assert valid[~explicit].sum() <= 1
+
+
+def test_space_is_the_papers():
+    rb1 = space(RB1, checks.AVX512)
+    splits, options = rb1.names[:6], rb1.names[6:]
+    assert splits == ("tile_f", "tile_y", "tile_x", "tile_rc", "tile_ry", "tile_rx")
+    assert options == ("auto_unroll_max_step", "unroll_explicit")
+    assert rb1.size == 90_316_800
+    assert len(rb1.feature_names) == 20
+
+
+def test_predicate_is_a_value_and_runs_under_jit():
+    rb1, again = space(RB1, checks.AVX2), space(RB1, checks.AVX2)
+    knobs = np.random.default_rng(0).integers(0, rb1.shape, (4096, 8))
+    on_host = rb1.valid(knobs)
+    assert 0 < on_host.sum() < len(knobs)
+    np.testing.assert_array_equal(jax.jit(rb1.valid)(knobs), on_host)
+    assert rb1.predicate == again.predicate == pickle.loads(pickle.dumps(rb1.predicate))
+    assert rb1.predicate != space(RB1, checks.NEON).predicate

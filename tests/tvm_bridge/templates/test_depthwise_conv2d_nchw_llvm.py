@@ -1,0 +1,102 @@
+"""The depthwise template on CPUs: right results with vectors in both directions, epilogues, a predicate for every workload."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from tvm.script import ir as I
+from tvm.script import relax as R
+
+from tests.tvm_bridge.templates import cpu_checks as checks
+from tvm_bridge.networks import layers
+from tvm_bridge.templates.depthwise_conv2d_nchw_llvm import space
+from tvm_bridge.workload import Conv2d
+
+SQUARE = Conv2d((1, 32, 16, 16), (32, 1, 3, 3), padding=(1, 1, 1, 1), groups=32)
+
+
+@I.ir_module
+class Normalised:
+    """A convolution and its batch norm, which Relax writes as many blocks, some of them on the statistics alone."""
+
+    @R.function
+    def main(
+        data: R.Tensor((2, 6, 9, 8), "float32"),
+        weight: R.Tensor((6, 1, 3, 3), "float32"),
+        scale: R.Tensor((6,), "float32"),
+        shift: R.Tensor((6,), "float32"),
+        mean: R.Tensor((6,), "float32"),
+        variance: R.Tensor((6,), "float32"),
+    ):
+        with R.dataflow():
+            convolved = R.nn.conv2d(data, weight, strides=(2, 1), padding=(0, 1, 1, 1), groups=6)
+            result = R.nn.batch_norm(convolved, scale, shift, mean, variance, axis=1, epsilon=0.5)[0]
+            R.output(result)
+        return result
+
+
+def by_channel(configs):
+    return {config["tile_f"][3] > 1 for config in configs}
+
+
+@settings(max_examples=30, deadline=None)
+@given(checks.configured(depthwise=True))
+def test_schedule_computes_the_convolution(case):
+    workload, config = case
+    inputs = checks.normal(workload.data, workload.weight)
+    checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs))
+
+
+def test_epilogue_is_carried_with_vectors_in_both_directions():
+    workload = Conv2d((2, 6, 9, 8), (6, 1, 3, 3), (2, 1), (0, 1, 1, 1), groups=6)
+    data, weight, statistics = checks.normal(workload.data, workload.weight, (4, 6))
+    mean, variance, scale, shift = np.abs(statistics)
+    normalised = (workload.reference(data, weight) - mean[:, None, None]) / np.sqrt(variance + 0.5)[:, None, None]
+    expected = normalised * scale[:, None, None] + shift[:, None, None]
+    configs = [checks.sample(workload, seed=seed) for seed in range(4)]
+    assert by_channel(configs) == {True, False}
+    for config in configs:
+        function = checks.scheduled(workload, config, function=checks.fused(Normalised))
+        checks.computes(function, [data, weight, mean, variance, scale, shift], expected)
+
+
+@pytest.mark.parametrize("target", checks.VECTOR_ARITHMETIC, ids=str)
+def test_arithmetic_is_on_whole_vectors(target):
+    whole, partial = checks.VECTOR_ARITHMETIC[target]
+    configs = [checks.sample(SQUARE, target, seed) for seed in range(5)]
+    assert by_channel(configs) == {True, False}
+    for config in configs:
+        assembly = checks.assembly(checks.scheduled(SQUARE, config, target), target)
+        assert len(re.findall(whole, assembly)) >= 4
+        assert not re.findall(partial, assembly)
+
+
+@settings(max_examples=60, deadline=None)
+@given(checks.awkward(depthwise=True))
+def test_every_workload_keeps_a_configuration(case):
+    workload, target = case
+    assert len(space(workload, target).sample(jax.random.key(0), 1)) == 1
+
+
+@pytest.mark.parametrize("target", checks.VECTOR_ARITHMETIC, ids=str)
+def test_networks_are_sampled_by_few_rejections(target):
+    depthwise = [each.workload for each in layers("mobilenet-v1") if each.workload.depthwise]
+    assert len(depthwise) == 9
+    assert min(checks.accepted(workload, target) for workload in depthwise) > 1e-4
+
+
+def test_space_is_the_papers():
+    knobs = space(SQUARE, checks.AVX512)
+    assert knobs.names == ("tile_f", "tile_y", "tile_x", "auto_unroll_max_step", "unroll_explicit")
+    assert knobs.knobs[3].values == (0, 256, 1500)
+    assert len(knobs.feature_names) == 14
+
+
+def test_predicate_runs_under_jit():
+    knobs = space(SQUARE, checks.AVX2)
+    rows = np.random.default_rng(0).integers(0, knobs.shape, (1 << 16, 5))
+    on_host = knobs.valid(rows)
+    assert 0 < on_host.sum() < len(rows)
+    np.testing.assert_array_equal(jax.jit(knobs.valid)(rows), on_host)

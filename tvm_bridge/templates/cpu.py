@@ -1,0 +1,87 @@
+"""What the templates of CPU kernels share: the vector unit of a target, and an operator reduced to the blocks they schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm_bridge.target import Target
+
+_VECTORS = (("avx512f", 16, 32), ("avx", 8, 16), ("neon", 4, 32))
+"""A feature by LLVM's name, its float32 lanes, its vector registers; the first that a target has is its vector unit."""
+
+
+@dataclass(frozen=True)
+class VectorUnit:
+    """The vector registers of a core: how many float32 `lanes` each has, and how many `registers` there are."""
+
+    lanes: int
+    registers: int
+
+    @classmethod
+    def of(cls, target: Target) -> VectorUnit:
+        """The vector unit by the features that LLVM sees in the target; sixteen registers of four lanes where it sees none."""
+        # Not by `target.llvm_get_vector_width`: it answers 512 bits for every x86.
+        from tvm.target.codegen import target_has_features
+
+        for feature, lanes, registers in _VECTORS:
+            if target_has_features(feature, target.tvm):
+                return cls(lanes, registers)
+        return cls(4, 16)
+
+    def widest(self, extent: int) -> int:
+        """The widest vector that divides a loop of `extent` iterations and fits a register."""
+        return max(lanes for lanes in range(1, self.lanes + 1) if extent % lanes == 0)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """The blocks of an operator in a schedule.
+
+    - `padding`: fills the padded data; None for an operator that pads nothing.
+    - `anchor`: sums products into a buffer of its own, the accumulators.
+    - `write_back`: reads the accumulators and writes the result, with the epilogue if there is one.
+    """
+
+    padding: Any
+    anchor: Any
+    write_back: Any
+
+    @classmethod
+    def of(cls, schedule: Any) -> Operator:
+        """Find the block that sums, and inline the rest of the function into what reads and what writes for it."""
+        blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
+        position = next(i for i, block in enumerate(blocks) if _sums(schedule.get(block)))
+        anchor = blocks[position]
+        padding = next((block for block in schedule.get_producers(anchor) if _grows(schedule.get(block))), None)
+        for block in blocks[:position]:
+            if padding is None or not schedule.get(block).same_as(schedule.get(padding)):
+                schedule.compute_inline(block)
+        chain = [schedule.cache_write(anchor, 0, "global"), *blocks[position + 1 :]]
+        for block in chain[:-1]:
+            schedule.compute_inline(block)
+        return cls(padding, anchor, chain[-1])
+
+
+def vectorize_channels(schedule: Any, block: Any, lanes: int) -> tuple[Any, Any, Any]:
+    """Make vectors of `lanes` channels the innermost loop of a block over (..., channels, rows, columns).
+
+    **Returns:** the loops over groups of channels, rows and columns, in this order.
+    """
+    *_, channels, rows, columns = schedule.get_loops(block)
+    channels, vector = schedule.split(channels, [None, lanes])
+    schedule.reorder(channels, rows, columns, vector)
+    schedule.vectorize(vector)
+    return channels, rows, columns
+
+
+def _sums(block: Any) -> bool:
+    from tvm.tirx import IterVar
+
+    return any(axis.iter_type == IterVar.CommReduce for axis in block.iter_vars)
+
+
+def _grows(block: Any) -> bool:
+    """Whether a block pads: TOPI has one that pads by nothing, too, a copy."""
+    before, after = block.reads[0].source, block.writes[0].source
+    return list(before.shape) != list(after.shape)

@@ -1,0 +1,124 @@
+"""Which configurations of a convolution on a CPU are worth building: the rules that its templates share.
+
+Each demand is what measurements on AVX-512 cores asked for, told in registers and cores so that it carries over to other CPUs.
+No workload is left without configurations: a demand that it cannot meet is lowered to the best it can reach.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from search.space import Choice, factorisations
+from tvm_bridge.target import Target
+from tvm_bridge.templates.cpu import VectorUnit
+from tvm_bridge.workload import Conv2d
+
+REUSE = 2
+"""A vector of weights, once loaded, serves at least so many vectors of the register tile."""
+
+VECTORS = 4
+"""So many independent accumulators at least hide the latency of a fused multiply-add."""
+
+BUSY = 75
+"""The percentage of the cores' time that the chunks fill at least, were they all equally long."""
+
+STATEMENTS = 512
+"""LLVM's time grows with the vector statements of the unrolled body: about half a second a thousand."""
+
+
+@dataclass(frozen=True)
+class CpuPredicate(ABC):
+    """Admits the configurations of a convolution whose register tile suits the vector unit and whose chunks suit the cores.
+
+    A template says in a subclass what its knobs make a vector. Written with operators alone, it runs under NumPy and jit.
+
+    - `workload`: the convolution.
+    - `unit`: the vector unit of a core.
+    - `threads`: the number of cores.
+    """
+
+    workload: Conv2d
+    unit: VectorUnit
+    threads: int
+
+    unroll_step: ClassVar[int]
+    """The smallest `auto_unroll_max_step` that unrolls anything."""
+
+    @classmethod
+    def of(cls, workload: Conv2d, target: Target) -> CpuPredicate:
+        """The predicate of a workload on a target."""
+        return cls(workload, VectorUnit.of(target), target.threads)
+
+    @abstractmethod
+    def lanes(self, choice: Choice) -> Int[Array, " n"]:
+        """The extent of the vectorised loop."""
+
+    @abstractmethod
+    def fills_vectors(self, choice: Choice) -> Bool[Array, " n"]:
+        """Whether vectors are nearly as wide as the workload and the vector unit allow."""
+
+    @abstractmethod
+    def distinct(self, choice: Choice) -> Bool[Array, " n"]:
+        """Whether the loops are not those of another configuration."""
+
+    @abstractmethod
+    def steps(self, choice: Choice) -> Int[Array, " n"] | int:
+        """How many steps of the reduction `unroll_explicit` unrolls."""
+
+    def measures(self, choice: Choice) -> dict[str, tuple[Int[Array, " n"], int]]:
+        """What a configuration has to have enough of, and how much of it is wanted, most important first."""
+        f, y, x = choice["tile_f"], choice["tile_y"], choice["tile_x"]
+        chunks = self.workload.data[0] * f[..., 0] * y[..., 0] * x[..., 0]
+        return {
+            "reuse": (self._vectors(choice) // f[..., 2], REUSE),
+            "vectors": (self._vectors(choice), VECTORS),
+            "busy": (100 * chunks // (chunks + -chunks % self.threads), BUSY),
+        }
+
+    def __call__(self, choice: Choice) -> Bool[Array, " n"]:
+        """Tell which configurations are worth building."""
+        admitted = self._fits(choice) & self.distinct(choice) & self._unrolls_once(choice)
+        for name, (measure, _) in self.measures(choice).items():
+            admitted = admitted & (measure >= self._demands[name])
+        return admitted
+
+    def _vectors(self, choice: Choice) -> Int[Array, " n"]:
+        """Vector accumulators of the register tile."""
+        f, y, x = choice["tile_f"], choice["tile_y"], choice["tile_x"]
+        return f[..., 2] * f[..., 3] * y[..., 3] * x[..., 3] // self.lanes(choice)
+
+    def _fits(self, choice: Choice) -> Bool[Array, " n"]:
+        # LLVM loads data and weights well ahead of their use: with accumulators in more than half the registers, it spills.
+        return self.fills_vectors(choice) & (self._vectors(choice) <= self.unit.registers // 2)
+
+    def _unrolls_once(self, choice: Choice) -> Bool[Array, " n"]:
+        """Unrolling is off in one way; on, it unrolls something, not too much, by the smallest step that allows it."""
+        step, explicit = choice["auto_unroll_max_step"], choice["unroll_explicit"]
+        statements = self._vectors(choice) * self.steps(choice)
+        rolled = (step == 0) & (explicit == 0)
+        smallest = (statements <= step) & ((step == self.unroll_step) | (statements > self.unroll_step))
+        return rolled | ((explicit == 1) & (self.steps(choice) > 1) & smallest & (statements <= STATEMENTS))
+
+    @cached_property
+    def _demands(self) -> dict[str, int]:
+        """The least of each measure: what is wanted, or the most that is reachable with the demands before it met."""
+        choice = self._tilings()
+        reachable = self._fits(choice)
+        demands = {}
+        for name, (measure, wanted) in self.measures(choice).items():
+            demands[name] = min(wanted, int(measure[reachable].max()))
+            reachable = reachable & (measure >= demands[name])
+        return demands
+
+    def _tilings(self) -> Choice:
+        """Every combination of the factors that the measures read: of each four, the second decides none and is left at 1."""
+        tables = [factorisations(extent, 4) for extent in self.workload.output[1:]]
+        tables = [table[table[:, 1] == 1] for table in tables]
+        rows = np.indices([len(table) for table in tables]).reshape(3, -1)
+        return {name: table[row] for name, table, row in zip(("tile_f", "tile_y", "tile_x"), tables, rows, strict=True)}
