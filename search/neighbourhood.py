@@ -16,8 +16,8 @@ def lattice_ball(
 ) -> Int[np.ndarray, "m k"]:
     r"""List the integer offsets $o \ne 0$ with $\|o\|_2 \le$ `radius` and `lower` <= o <= `upper`.
 
-    The points are counted exactly before any is made: $c_j(b)$ is in how many ways the axes from j on can spend at most b of the
-    squared radius. Where the count passes `limit`, `limit` distinct points are drawn uniformly by the same counts.
+    The points are counted exactly before any is made: $c_j(b)$ is in how many ways the axes from j on can spend at most b of
+    the squared radius. Where the count passes `limit`, `limit` distinct points are drawn uniformly by the same counts.
 
     **Arguments:**
 

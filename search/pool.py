@@ -58,9 +58,9 @@ class Pool(eqx.Module):
 def _word_strides(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """For each word, the most significant first, the multiplier of every knob: 0 for knobs of other words."""
     words: list[list[int]] = []
-    filled = WORD
+    filled = 1
     for column, length in enumerate(shape):
-        if filled * length > WORD:
+        if not words or filled * length > WORD:
             words.append([0] * len(shape))
             filled = 1
         words[-1][column] = filled

@@ -77,14 +77,12 @@ class Split:
 
     def option(self, value: Sequence[int]) -> int:
         """The number of the option with these factors; a first factor of -1 means what remains."""
-        inner = tuple(int(factor) for factor in value[1:])
-        if len(value) == self.ways and value[0] in (-1, self.extent // max(1, math.prod(inner))):
-            found = self._options.get(inner)
-            if found is not None:
-                return found
-        raise ValueError(
-            f"Knob {self.name!r}: {list(value)} is not a way to write {self.extent} as a product of {self.ways} factors."
-        )
+        option = self._options.get(tuple(value[1:])) if isinstance(value, Sequence) else None
+        if option is None or value[0] not in (-1, self.table[option, 0]):
+            raise ValueError(
+                f"Knob {self.name!r}: {value} is not a way to write {self.extent} as a product of {self.ways} factors."
+            )
+        return option
 
     @cached_property
     def _options(self) -> dict[tuple[int, ...], int]:
@@ -212,7 +210,7 @@ class KnobSpace(eqx.Module):
         xp = _namespace(knobs)
         admitted = xp.ones(knobs.shape[:-1], bool)
         if self.predicate is not None:
-            admitted = admitted & self.predicate(self.choice(knobs))
+            admitted = admitted & (self.predicate(self.choice(knobs)) != 0)
         if self.pool is not None:
             admitted = admitted & self.pool.contains(knobs)
         return admitted
@@ -252,7 +250,7 @@ class KnobSpace(eqx.Module):
             raise ValueError(f"index: {index} is outside 0 .. {self.product - 1}, the numbers of this space.")
         columns = []
         for length in self.shape:
-            columns.append((rest % length).astype(np.int32))
+            columns.append(np.asarray(rest % length, np.int32))
             rest = rest // length
         return np.stack(columns, axis=-1)
 
@@ -270,11 +268,14 @@ class KnobSpace(eqx.Module):
         return np.array([knob.option(config[knob.name]) for knob in self.knobs], np.int32)
 
     def confine(self, knobs: Int[Arrays, "n knobs"]) -> KnobSpace:
-        """Restrict the space to the given configurations: a recorded pool. Repeats count once."""
-        index = self.to_index(np.atleast_2d(np.asarray(knobs)))
-        return KnobSpace(
-            self.knobs, self.predicate, encoding=self.encoding, pool=Pool(self.from_index(list(set(index))), self.shape)
-        )
+        """Restrict the space to the given configurations: a recorded pool. Repeats count once.
+
+        A confined space is confined further, to what both hold.
+        """
+        rows = self.from_index(list(set(self.to_index(np.atleast_2d(np.asarray(knobs))))))
+        if self.pool is not None:
+            rows = rows[self.pool.contains(rows)]
+        return KnobSpace(self.knobs, self.predicate, encoding=self.encoding, pool=Pool(rows, self.shape))
 
     def sample(self, key: PRNGKeyArray, n: int, *, exclude: Int[Arrays, "m knobs"] | None = None) -> Int[np.ndarray, "n knobs"]:
         """Draw valid configurations uniformly, without repeats.
@@ -295,9 +296,10 @@ class KnobSpace(eqx.Module):
         if self.pool is not None:
             listed = self.pool.rows
         else:
-            drawn, exhausted = self._reject(generator, n, excluded)
-            if not exhausted or self.product > ENUMERABLE:
-                return drawn
+            if 4 * n < self.product:  # else most of the draws would be repeats
+                drawn, exhausted = self._reject(generator, n, excluded)
+                if not exhausted or self.product > ENUMERABLE:
+                    return drawn
             listed = self.from_index(np.arange(self.product))
         listed = listed[self.valid(listed) & ~_among(self._index(listed), excluded)]
         return listed[generator.permutation(len(listed))[:n]]
@@ -330,8 +332,8 @@ class KnobSpace(eqx.Module):
     ) -> Int[np.ndarray, "m knobs"]:
         """Find the valid configurations within a Euclidean distance in option numbers, the centre left out.
 
-        This is the neighbourhood of BAO (Sun et al., DATE 2021, Algorithm 4). Where the ball holds more than `limit` points, so
-        many are drawn from it uniformly with `key` and the valid ones kept.
+        This is the neighbourhood of BAO (Sun et al., DATE 2021, Algorithm 4). Where the ball (of a confined space: its part in
+        the pool) holds more than `limit` points, so many are drawn uniformly with `key`, and the valid ones kept.
 
         **Raises:** `ValueError` if `limit` is given without `key`.
         """
@@ -339,6 +341,14 @@ class KnobSpace(eqx.Module):
             raise ValueError("key: needed with `limit`, to draw the neighbours.")
         centre = np.asarray(knobs)
         generator = None if key is None else _generator(key)
+        if self.pool is not None:
+            distance = ((self.pool.rows - centre) ** 2).sum(axis=1)
+            near = self.pool.rows[(distance > 0) & (distance <= radius * radius + 1e-9)]
+            near = near[self.valid(near)]
+            if limit is None or len(near) <= limit:
+                return near
+            assert generator is not None
+            return near[np.sort(generator.choice(len(near), size=limit, replace=False))]
         offsets = lattice_ball(-centre, np.array(self.shape) - 1 - centre, radius, limit=limit, generator=generator)
         near = (centre + offsets).astype(np.int32)
         return near[self.valid(near)]
