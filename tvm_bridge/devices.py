@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 
 import tvm.rpc
@@ -33,7 +34,10 @@ def tracker_devices(host: str, port: int) -> Counter[str]:
     **Raises:** `DeviceError` if no tracker answers.
     """
     try:
-        servers = tvm.rpc.connect_tracker(host, port).summary()["server_info"]
+        socket.create_connection((host, port), timeout=10).close()  # TVM would go on trying for a minute
+        tracker = tvm.rpc.connect_tracker(host, port)
+        servers = tracker.summary()["server_info"]
+        tracker.close()
     except Exception as error:
         raise DeviceError(f"no RPC tracker answers at {host}:{port}: {error}") from error
     return Counter(server["key"].removeprefix("server:") for server in servers)

@@ -156,7 +156,7 @@ class Session:
             raise TuningError(f"{self.task.name}: the space has no valid configuration, and TVM's default schedule failed.")
         default = next((candidate for candidate in working if candidate.config is None), None)
         return TuneResult(
-            min(working, key=lambda candidate: candidate.seconds),
+            min(working, key=lambda candidate: (candidate.seconds, candidate.index)),  # not by order of arrival
             default,
             tuple(self.records),
             dict(self.errors),

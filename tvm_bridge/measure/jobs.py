@@ -170,14 +170,15 @@ def _remote_device(tracker: Tracker, session_limit: float) -> str | Unreachable:
     try:
         link = tvm.rpc.connect_tracker(tracker.host, tracker.port)
         _runner.session = link.request(tracker.key, session_timeout=session_limit)
+        link.close()
     except Exception as error:
         return Unreachable(f"no device {tracker.key!r} at the tracker {tracker.host}:{tracker.port}: {_first_line(error)}")
     return f"{tracker.key} (RPC)"
 
 
 def run(built: Built, kind: str, timing: Timing) -> list[float] | Failure | Unreachable:
-    """Load a candidate's library on the connected device, check its result, and time it."""
-    session = _runner.session
+    """Load a candidate's library on the connected device, check its result, time it, and let go of a remote device."""
+    session, _runner.session = _runner.session, None
     try:
         if session is None:
             module = tvm.runtime.load_module(built.path)

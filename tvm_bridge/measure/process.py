@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from tvm_bridge.measure import worker
+
 STARTUP_LIMIT = 120.0
 """Seconds a process may take to load its modules."""
 
@@ -134,7 +136,7 @@ class Worker:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tvm_bridge.measure.worker", str(theirs.fileno())],
+                [sys.executable, "-P", worker.__file__, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._complaints,

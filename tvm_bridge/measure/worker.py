@@ -1,4 +1,7 @@
-"""The main loop of a worker process: receive a job, say that it starts, do it, answer."""
+"""The main loop of a worker process: receive a job, say that it starts, do it, answer.
+
+It is run as a script and imports nothing of the project: a job brings the module of its function.
+"""
 
 from __future__ import annotations
 

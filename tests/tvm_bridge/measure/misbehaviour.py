@@ -1,0 +1,40 @@
+"""Jobs that misbehave, for worker processes to survive."""
+
+import ctypes
+import os
+import time
+
+
+def add_one(number: int) -> int:
+    return number + 1
+
+
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def crash() -> None:
+    ctypes.string_at(0)
+
+
+def leave(code: int) -> None:
+    os.write(2, b"some last words\n")
+    os._exit(code)
+
+
+def refuse() -> None:
+    raise ValueError("not like this")
+
+
+def variable(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def process() -> int:
+    return os.getpid()
+
+
+def hang_holding_the_interpreter() -> None:
+    """Busy in C without releasing the interpreter's lock."""
+    ctypes.PyDLL(None).sleep(60)

@@ -1,0 +1,133 @@
+"""Measuring on this machine: results in order, failures as values with AutoTVM's categories."""
+
+import glob
+import os
+import stat
+import time
+
+import jax
+import pytest
+
+import tvm_bridge as bridge
+from tests.tvm_bridge.measure.kernels import calling, small_task
+from tvm_bridge.measure import compiling
+from tvm_bridge.measure.base import ErrorCategory
+
+QUICK = {"min_repeat_ms": 1, "repeat": 2, "cache_flush": True}
+
+
+@pytest.fixture(scope="module")
+def measurer():
+    with bridge.Local(**QUICK) as measurer:
+        yield measurer
+
+
+@pytest.fixture(scope="module")
+def unchecked():
+    with bridge.Local(**QUICK, check=False, run_limit=0.1) as measurer:
+        yield measurer
+
+
+def test_default_and_random_configurations_have_times(measurer):
+    task = small_task()
+    knobs = task.space.sample(jax.random.key(0), 5)
+    results = measurer.measure(task, knobs)
+    ((_, default),) = measurer.stream(task, [None])
+    for result in [*results, default]:
+        assert result.ok, result.message
+        assert len(result.seconds) == 2
+        assert 0 < min(result.seconds) <= result.cost <= max(result.seconds) < 0.1
+        assert result.device == measurer.device(task)
+        assert result.all_cost > 0
+        assert abs(result.timestamp - time.time()) < 600
+
+
+def test_every_position_is_answered_once(measurer):
+    task = small_task()
+    configs = [task.space.to_config(row) for row in task.space.sample(jax.random.key(1), 20)]
+    assert sorted(position for position, _ in measurer.stream(task, configs)) == list(range(20))
+
+
+def test_wrong_result_is_a_failure(measurer):
+    ((_, result),) = measurer.stream(calling("rand", 0), [None])
+    assert (result.error, result.seconds) == (ErrorCategory.WRONG_ANSWER, ())
+    assert "16 of 16 results are wrong" in result.message
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "error", "message"),
+    [
+        ("raise", 11, ErrorCategory.RUNTIME_DEVICE, "signal 11"),
+        ("sleep", 60, ErrorCategory.RUN_TIMEOUT, "stopped after 0.6 s"),  # the default schedule may take six times the limit
+        ("nosuchfunction", 1, ErrorCategory.RUNTIME_DEVICE, "undefined symbol"),
+    ],
+)
+def test_crash_and_hang_cost_one_candidate(unchecked, function, argument, error, message):
+    ((_, result),) = unchecked.stream(calling(function, argument), [None])
+    assert result.error is error
+    assert message in result.message
+    ((_, next_result),) = unchecked.stream(small_task(), [None])
+    assert next_result.ok, next_result.message
+
+
+def test_schedule_that_cannot_be_made_is_an_instantiation_error(measurer):
+    task = calling("abs", 1)  # it has no anchor for a template
+    ((_, result),) = measurer.stream(task, [task.space.to_config(task.space.sample(jax.random.key(0), 1)[0])])
+    assert result.error is ErrorCategory.INSTANTIATION
+    assert result.message
+
+
+def test_refused_configuration_is_not_built(measurer):
+    task = small_task()
+    refused = next(row for row in task.space.from_index(range(10_000)) if not task.space.valid(row[None])[0])
+    valid = task.space.sample(jax.random.key(0), 1)[0]
+    results = measurer.measure(task, [refused, valid])
+    assert [result.error for result in results] == [ErrorCategory.INSTANTIATION, ErrorCategory.NO_ERROR]
+    assert results[0].all_cost == 0
+
+
+def test_build_past_its_limit_is_stopped():
+    with bridge.Local(**QUICK, build_limit=0.001) as measurer:
+        ((_, result),) = measurer.stream(small_task(), [None])
+    assert result.error is ErrorCategory.BUILD_TIMEOUT
+
+
+def test_device_compiler_failure_has_its_own_category(tmp_path, monkeypatch):
+    broken = tmp_path / "nvcc"
+    broken.write_text("#!/bin/sh\necho 'error: this compiler is broken'\nexit 1\n")
+    broken.chmod(broken.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("TVM_CUDA_COMPILE_MODE", "nvcc")
+    task = small_task("cuda")
+    with bridge.Local(**QUICK) as measurer:
+        ((_, result),) = measurer.stream(task, [task.space.to_config(task.space.sample(jax.random.key(0), 1)[0])])
+    assert result.error is ErrorCategory.COMPILE_DEVICE
+    assert "broken" in result.message
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="this machine has a GPU")
+def test_cuda_without_a_gpu_says_so_before_anything_is_built(tmp_path):
+    with bridge.Local() as measurer, pytest.raises(bridge.DeviceError, match="no CUDA device"):
+        bridge.tune(small_task("cuda"), measurer=measurer, log=tmp_path / "log.jsonl", progress=False)
+    assert (tmp_path / "log.jsonl").read_bytes() == b""
+
+
+def test_machine_without_a_linker_measures_all_the_same(monkeypatch):
+    monkeypatch.setattr(compiling, "get_cc", lambda: None)
+    with bridge.Local(**QUICK) as measurer:
+        ((_, result),) = measurer.stream(small_task(), [None])
+    assert result.ok, result.message
+
+
+def test_nothing_is_left_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    task = small_task()
+    configs = [task.space.to_config(row) for row in task.space.sample(jax.random.key(0), 4)]
+    with bridge.Local(**QUICK) as measurer:
+        stream = measurer.stream(task, configs)
+        next(stream)
+        (folder,) = glob.glob(f"{tmp_path}/gausstune-*")
+        assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
+        stream.close()  # closed in the middle: libraries that wait are removed
+        assert os.listdir(folder) == []
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,86 @@
+"""Measuring over RPC on loopback: a tracker, two servers, and one of them dying half-way."""
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+
+import psutil
+import pytest
+
+import tvm_bridge as bridge
+from tests.tvm_bridge.measure.kernels import calling, small_task
+from tvm_bridge.devices import tracker_devices
+from tvm_bridge.measure import pipeline
+
+
+@contextmanager
+def daemon(*arguments):
+    """A server that runs until it is killed."""
+    process = subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process):
+    """As if its machine lost power: the server and the processes of its sessions."""
+    if process.poll() is None:
+        for descendant in psutil.Process(process.pid).children(recursive=True):
+            descendant.kill()
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def farm(servers):
+    """A tracker with so many servers under the key "cpu"; yields its port and the servers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = min(probe.getsockname()[1], 65_000)
+    with ExitStack() as stack:
+        stack.enter_context(daemon("tvm.exec.rpc_tracker", "--host=127.0.0.1", f"--port={port}", f"--port-end={port + 1}"))
+        server = ["tvm.exec.rpc_server", "--host=127.0.0.1", f"--tracker=127.0.0.1:{port}", "--key=cpu"]
+        ports = [f"--port={port + 1}", f"--port-end={port + 20}"]
+        processes = [stack.enter_context(daemon(*server, *ports)) for _ in range(servers)]
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if tracker_devices("127.0.0.1", port)["cpu"] == servers:
+                    break
+            except bridge.DeviceError:
+                pass
+            assert time.monotonic() < deadline, "the servers did not register"
+            time.sleep(0.2)
+        yield port, processes
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_dying_server_loses_no_candidate(monkeypatch, attempts):
+    monkeypatch.setattr(pipeline, "ATTEMPTS", attempts)
+    with farm(2) as (port, servers), bridge.RPC("127.0.0.1", port, "cpu", check=False, min_repeat_ms=1, repeat=1) as measurer:
+        results = {}
+        for position, measurement in measurer.stream(calling("usleep", 20_000), [None] * 5):
+            assert position not in results
+            results[position] = measurement
+            if len(results) == 2:
+                threading.Timer(0.6, kill, servers[:1]).start()  # by then both servers are at work again
+    assert sorted(results) == list(range(5))
+    failed = [measurement for measurement in results.values() if not measurement.ok]
+    assert len(failed) == (1 if attempts == 1 else 0)
+    for measurement in failed:
+        assert measurement.error is bridge.ErrorCategory.RUNTIME_DEVICE
+        assert "lost" in measurement.message
+    assert {measurement.device for measurement in results.values()} == {"cpu (RPC)"}
+
+
+def test_unknown_key_and_absent_tracker_are_device_errors():
+    task = small_task()
+    unknown = pytest.raises(bridge.DeviceError, match=r"knows no device 'phone', only \['cpu'\]")
+    with farm(1) as (port, _), bridge.RPC("127.0.0.1", port, "phone") as measurer, unknown:
+        measurer.device(task)
+    with bridge.RPC("127.0.0.1", 1, "cpu") as measurer, pytest.raises(bridge.DeviceError, match="no RPC tracker answers"):
+        measurer.device(task)

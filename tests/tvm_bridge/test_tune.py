@@ -1,0 +1,254 @@
+"""`tune` keeps its promises on real measurements: the default first, nothing slower, nothing twice, exact resuming."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+import tvm
+
+import tvm_bridge as bridge
+from search.methods.random import random_search
+from tests.tvm_bridge.measure.kernels import small_task
+from tvm_bridge.measure.base import ErrorCategory, Measurement, Measurer
+from tvm_bridge.records import DEFAULT_INDEX
+
+
+class Pretended(Measurer):
+    """Answers by a formula; counts what it is asked."""
+
+    def __init__(self, seconds, *, default=1.0, name="pretended"):
+        self.seconds, self.default, self.name = seconds, default, name
+        self.asked = []
+
+    def device(self, task):
+        return self.name
+
+    def stream(self, task, configs):
+        for position in reversed(range(len(configs))):  # results need not come in order
+            config = configs[position]
+            self.asked.append(config)
+            seconds = self.default if config is None else self.seconds(config)
+            if seconds is None:
+                yield position, Measurement((), ErrorCategory.RUN_TIMEOUT, "stopped after 10 s", device=self.name)
+            else:
+                yield position, Measurement((seconds,), device=self.name)
+
+
+def by_tiles(config):
+    """Some formula that differs between configurations."""
+    return 1e-3 * (1 + abs(np.log2(config["tile_f"][2] / 4)) + abs(np.log2(config["tile_x"][3] / 2)))
+
+
+def tune(task, measurer, **options):
+    return bridge.tune(task, measurer=measurer, progress=False, **options)
+
+
+def test_real_kernels_are_measured_checked_and_not_slower_than_the_default(tmp_path):
+    task = small_task()
+    with bridge.Local(min_repeat_ms=5, repeat=2) as measurer:
+        result = tune(task, measurer, trials=6, log=tmp_path / "log.jsonl")
+    assert len(result.records) == 7
+    assert result.records[0].index == DEFAULT_INDEX
+    assert result.errors == {}
+    assert result.best.seconds <= result.default.seconds
+    assert result.best.gflops == pytest.approx(task.flop / result.best.seconds / 1e9)
+    assert result.best.seconds == min(record.measurement.cost for record in result.records)
+    logged = bridge.read_records(tmp_path / "log.jsonl")
+    assert [(record.index, record.measurement) for record in logged] == [
+        (record.index, record.measurement) for record in result.records
+    ]
+    assert result.seconds_measuring > 0
+
+
+def test_built_kernel_computes_the_convolution():
+    task = small_task()
+    config = task.space.to_config(task.space.sample(jax.random.key(0), 1)[0])
+    workload, generator = task.workload, np.random.default_rng(0)
+    data, weight = (generator.normal(size=shape).astype("f") for shape in (workload.data, workload.weight))
+    expected = workload.reference(data, weight)
+    for choice in (None, config, config | {"tile_f": (-1, *config["tile_f"][1:])}):
+        kernel = bridge.build(task, choice)
+        output = tvm.runtime.empty(workload.output, "float32")
+        kernel["main"](tvm.runtime.tensor(data), tvm.runtime.tensor(weight), output)
+        np.testing.assert_allclose(output.numpy(), expected, atol=1e-4)
+
+
+def test_default_wins_where_it_is_fastest():
+    result = tune(small_task(), Pretended(by_tiles, default=1e-6), trials=8)
+    assert result.best == result.default
+    assert (result.best.config, result.best.index) == (None, DEFAULT_INDEX)
+
+
+def test_default_is_measured_once_beyond_the_budget(tmp_path):
+    measurer = Pretended(by_tiles)
+    for trials in (4, 8):
+        result = tune(small_task(), measurer, trials=trials, log=tmp_path / "log.jsonl")
+        assert len(result.records) == trials + 1
+    assert measurer.asked[0] is None
+    assert measurer.asked.count(None) == 1
+    assert len(measurer.asked) == 9
+
+
+def test_best_is_the_fastest_of_all():
+    task, measurer = small_task(), Pretended(by_tiles)
+    result = tune(task, measurer, trials=40)
+    assert result.best.seconds == min(by_tiles(config) for config in measurer.asked if config)
+    assert task.space.to_config(task.space.from_index(result.best.index)) == result.best.config
+
+
+def test_same_seed_same_proposals_and_another_seed_others():
+    runs = [tune(small_task(), Pretended(by_tiles), trials=20, seed=seed).records for seed in (3, 3, 4)]
+    indices = [{record.index for record in records} for records in runs]
+    assert indices[0] == indices[1] != indices[2]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, 19])
+def test_resuming_from_any_prefix_ends_with_the_same_records(tmp_path, cut):
+    whole = tune(small_task(), Pretended(by_tiles), trials=20, log=tmp_path / "whole.jsonl")
+    lines = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "part.jsonl").write_text("".join(lines[:cut]))
+    measurer = Pretended(by_tiles)
+    part = tune(small_task(), measurer, trials=20, log=tmp_path / "part.jsonl")
+    assert {record.index for record in part.records} == {record.index for record in whole.records}
+    assert part.best == whole.best
+    assert len(measurer.asked) == 21 - cut
+    assert len(bridge.read_records(tmp_path / "part.jsonl")) == 21
+
+
+SCRIPT = """
+import sys, tvm_bridge as bridge
+from tests.tvm_bridge.measure.kernels import small_task
+with bridge.Local(min_repeat_ms=30, repeat=2) as measurer:
+    bridge.tune(small_task(), trials=16, log=sys.argv[1], measurer=measurer, progress=False)
+"""
+
+
+def test_killed_search_resumes_and_measures_nothing_twice(tmp_path):
+    log = tmp_path / "log.jsonl"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, log], env=environment) as process:
+        deadline = time.monotonic() + 120
+        while (len(log.read_bytes().splitlines()) if log.exists() else 0) < 6:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    before = len(bridge.read_records(log))
+    assert 6 <= before < 17
+    subprocess.run([sys.executable, "-c", SCRIPT, log], env=environment, check=True)
+    resumed = [record.index for record in bridge.read_records(log)]
+    assert len(resumed) == len(set(resumed)) == 17
+    undisturbed = tune(small_task(), Pretended(by_tiles), trials=16)
+    assert set(resumed) == {record.index for record in undisturbed.records}
+
+
+def test_ctrl_c_passes_through_and_keeps_every_finished_record(tmp_path):
+    def interrupt(progress):
+        if progress.trial == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(small_task(), Pretended(by_tiles), trials=20, log=tmp_path / "log.jsonl", callbacks=[interrupt])
+    assert len(bridge.read_records(tmp_path / "log.jsonl")) == 6
+
+
+def test_log_of_another_device_is_refused(tmp_path):
+    tune(small_task(), Pretended(by_tiles, name="one"), trials=4, log=tmp_path / "log.jsonl")
+    with pytest.raises(ValueError, match=r"log: .* on 'one', but this is 'other'; use another log"):
+        tune(small_task(), Pretended(by_tiles, name="other"), trials=4, log=tmp_path / "log.jsonl")
+
+
+def test_one_log_serves_several_tasks(tmp_path):
+    other = bridge.conv2d(data=(1, 8, 8, 8), weight=(8, 8, 3, 3), target="llvm")
+    for task in (small_task(), other):
+        tune(task, Pretended(by_tiles), trials=6, log=tmp_path / "log.jsonl")
+    best = bridge.best_records(tmp_path / "log.jsonl")
+    assert set(best) == {small_task().key, other.key}
+    measurer = Pretended(by_tiles)
+    tune(other, measurer, trials=6, log=tmp_path / "log.jsonl")
+    assert measurer.asked == []
+
+
+def test_all_failed_without_a_default_says_why():
+    with pytest.raises(bridge.TuningError, match=r"all 5 trials failed: 5 x RUN_TIMEOUT \(stopped after 10 s\)"):
+        tune(small_task(), Pretended(lambda config: None, default=None), trials=5)
+
+
+def test_all_failed_with_a_default_leaves_the_default():
+    with pytest.warns(UserWarning, match="all 5 trials failed: 5 x RUN_TIMEOUT"):
+        result = tune(small_task(), Pretended(lambda config: None), trials=5)
+    assert result.best == result.default
+    assert result.errors == {ErrorCategory.RUN_TIMEOUT: 5}
+
+
+def test_early_stopping_counts_from_the_last_best():
+    result = tune(small_task(), Pretended(lambda config: 1e-3), trials=1000, early_stopping=10)
+    assert result.stopped == "early stopping"
+    assert len(result.records) == 12  # the default, the first best, ten without a better one
+
+
+def test_time_limit_ends_the_search():
+    def slow(config):
+        time.sleep(0.05)
+        return 1e-3
+
+    result = tune(small_task(), Pretended(slow), trials=1000, time_limit=0.5)
+    assert result.stopped == "time limit"
+    assert 2 < len(result.records) < 100
+
+
+def test_callbacks_hear_of_every_measurement(tmp_path):
+    heard = []
+    result = tune(small_task(), Pretended(by_tiles), trials=7, callbacks=[heard.append], log=tmp_path / "log.jsonl")
+    assert [progress.record for progress in heard] == list(result.records)
+    assert [progress.trial for progress in heard] == list(range(8))
+    assert heard[-1].best == max(progress.current for progress in heard[1:])
+    again = []
+    tune(small_task(), Pretended(by_tiles), trials=7, callbacks=[again.append], log=tmp_path / "log.jsonl")
+    assert all(progress.reused for progress in again)
+
+
+def test_history_reaches_methods_that_learn(tmp_path):
+    other = bridge.conv2d(data=(1, 8, 8, 8), weight=(8, 8, 3, 3), target="llvm")
+    records = tune(other, Pretended(by_tiles), trials=6).records
+    learnt = []
+
+    def learning(space, *, key, history):
+        learnt.extend(history)
+        yield from random_search(space, key=key)
+
+    tune(small_task(), Pretended(by_tiles), trials=4, method=learning, history=records)
+    (source,) = learnt
+    assert len(source.knobs) == 6
+    assert source.throughput.max() == pytest.approx(other.gflops(min(record.measurement.cost for record in records[1:])))
+    with pytest.raises(ValueError, match="history: method 'random' does not learn"):
+        tune(small_task(), Pretended(by_tiles), method="random", history=records)
+    with pytest.raises(ValueError, match="history: it holds no record of another conv2d_nchw"):
+        tune(other, Pretended(by_tiles), method=learning, history=records)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trials": 0}, "trials: 0 must be greater than 0"),
+        ({"early_stopping": 0}, "early_stopping: 0 must be greater than 0"),
+        ({"time_limit": -1.0}, "time_limit: -1.0 must be greater than 0"),
+        ({"method": "randon"}, "method: 'randon' is not one of random, .*Did you mean 'random'"),
+    ],
+)
+def test_bad_arguments_are_named_before_any_work(options, message):
+    measurer = Pretended(by_tiles)
+    with pytest.raises(ValueError, match=message):
+        tune(small_task(), measurer, **options)
+    assert measurer.asked == []
+
+
+def test_default_seconds_is_the_defaults_time():
+    assert bridge.default_seconds(small_task(), measurer=Pretended(by_tiles, default=2e-3)) == 2e-3
+    with pytest.raises(bridge.TuningError, match="RUN_TIMEOUT, stopped after 10 s"):
+        bridge.default_seconds(small_task(), measurer=Pretended(by_tiles, default=None))
