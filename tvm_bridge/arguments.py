@@ -43,6 +43,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def natural(text: str) -> int:
+    """Read a whole number, 0 or above; for argparse."""
+    return 0 if text == "0" else positive(text)
+
+
 def seconds(text: str) -> float:
     """Read a number of seconds above 0; for argparse."""
     try:
@@ -80,7 +85,7 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--key", help="the name the devices are registered under at the tracker")
     group.add_argument("--number", type=positive, default=1, help="least runs averaged into one time")
     group.add_argument("--repeat", type=positive, default=3, help="times taken")
-    group.add_argument("--min-repeat-ms", type=int, default=100, help="least milliseconds a time is averaged over")
+    group.add_argument("--min-repeat-ms", type=natural, default=100, help="least milliseconds a time is averaged over")
     group.add_argument("--build-limit", type=seconds, default=10.0, metavar="SECONDS", help="longest build")
     group.add_argument("--run-limit", type=seconds, default=10.0, metavar="SECONDS", help="longest run")
     group.add_argument("--builders", type=positive, help="compiler processes; as many as there are cores if not given")
@@ -104,6 +109,8 @@ def measurer(arguments: argparse.Namespace) -> Compiling:
         "check": not arguments.no_check,
     }
     if arguments.rpc is None:
+        if arguments.key is not None:
+            raise ValueError("--key: needs --rpc, the address of the tracker that knows the devices.")
         return Local(**options)
     if arguments.key is None:
         raise ValueError("--key: needed with --rpc, the name the devices are registered under.")

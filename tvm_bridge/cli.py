@@ -58,10 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     shape = tune.add_argument_group("the operator's shape")
     shape.add_argument("--data", type=common.extents, metavar="N,C,H,W", help="shape of the input")
     shape.add_argument("--weight", type=common.extents, metavar="F,C,KH,KW", help="shape of the weight")
-    shape.add_argument("--stride", type=common.number_or_pair, default=1, help="a number, or vertical,horizontal")
-    shape.add_argument("--padding", type=common.number_or_pair, default=0, help="a number, two, or top,left,bottom,right")
-    shape.add_argument("--dilation", type=common.number_or_pair, default=1, help="a number, or vertical,horizontal")
-    shape.add_argument("--groups", type=common.positive, default=1, help="1, or the input channels for a depthwise convolution")
+    shape.add_argument("--stride", type=common.number_or_pair, help="a number, or vertical,horizontal; 1 if not given")
+    shape.add_argument("--padding", type=common.number_or_pair, help="a number, two, or top,left,bottom,right; 0 if not given")
+    shape.add_argument("--dilation", type=common.number_or_pair, help="a number, or vertical,horizontal; 1 if not given")
+    shape.add_argument(
+        "--groups", type=common.positive, help="1, or the input channels for a depthwise convolution; 1 if not given"
+    )
     shape.add_argument("--network", help="tune a layer of this network instead")
     shape.add_argument("--layer", help="the layer's name; all layers if not given")
     tune.add_argument("--target", default="llvm", help="llvm (this CPU), cuda, or a TVM target as JSON")
@@ -119,9 +121,13 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
     from tvm_bridge.target import Target
     from tvm_bridge.task import task_of
 
+    names = ("data", "weight", "stride", "padding", "dilation", "groups")
+    shape = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.network is not None:
         if arguments.operator is not None:
             raise ValueError("give either an operator with its shape or --network, not both.")
+        if shape:
+            raise ValueError(f"--{next(iter(shape))}: the layers of --network have their own shapes; leave it out.")
         chosen = [networks.layer(arguments.network, arguments.layer)] if arguments.layer else networks.layers(arguments.network)
         target = Target.parse(arguments.target).resolve()
         return [task_of(each.workload, target, label=f"{arguments.network} {each.name}") for each in chosen]
@@ -129,7 +135,6 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
         raise ValueError(f"--layer: {arguments.layer!r} needs --network, one of {', '.join(networks.NETWORKS)}.")
     if arguments.operator is None or arguments.data is None or arguments.weight is None:
         raise ValueError("write `tune conv2d --data N,C,H,W --weight F,C,KH,KW` or `tune --network NAME --layer NAME`.")
-    shape = {name: getattr(arguments, name) for name in ("data", "weight", "stride", "padding", "dilation", "groups")}
     return [conv2d(**shape, target=arguments.target)]
 
 

@@ -31,10 +31,7 @@ def sources(history: Paths | Sequence[Record], task: Task) -> list[Source]:
 def _records(history: Paths | Sequence[Record]) -> Sequence[Record]:
     if isinstance(history, (str, os.PathLike)):
         return read_records(history)
-    items = list(history)
-    if all(isinstance(item, Record) for item in items):
-        return [item for item in items if isinstance(item, Record)]
-    return read_records([item for item in items if isinstance(item, (str, os.PathLike))])
+    return [record for item in history for record in ([item] if isinstance(item, Record) else read_records(item))]
 
 
 def _source(key: TaskKey, records: Sequence[Record]) -> Source:

@@ -86,7 +86,7 @@ def _lines(task: Task, trials: int, position: tuple[int, int]) -> Iterator[Calla
 
     def write(progress: Progress, end: str) -> None:
         number = f"[Task {position[0]:2d}/{position[1]:2d}]"
-        figures = f"Current/Best: {progress.current:8.2f}/{progress.best:8.2f} {_unit(task)}"
+        figures = f"Current/Best: {progress.current:7.2f}/{progress.best:7.2f} {_unit(task)}"
         count = f"Progress: ({progress.trial}/{trials})"
         print(f"{number}  {figures} | {count} | {progress.seconds:.2f} s{end}", file=sys.stderr, flush=True)
 

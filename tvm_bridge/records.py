@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from tvm_bridge.measure.base import ErrorCategory, Measurement
 from tvm_bridge.target import Target
-from tvm_bridge.workload import Conv2d
+from tvm_bridge.workload import OPERATORS, Conv2d
 
 FAILED_SECONDS = 1e9
 """What a log shows as the time of a failure."""
@@ -46,7 +46,7 @@ class TaskKey(NamedTuple):
     def of(cls, target: Target, operator: str, args: Iterable[Any]) -> TaskKey:
         """The key of a task; AutoTVM's several ways to write a convolution's arguments count as one."""
         args = list(args)
-        if operator in ("conv2d_nchw", "depthwise_conv2d_nchw"):
+        if operator in OPERATORS:
             args = Conv2d.from_args(operator, args).args
         return cls(target, operator, json.dumps(args))
 
@@ -67,13 +67,11 @@ class Record:
 
     def to_json(self) -> str:
         """The record as a line of a log, without its end."""
-        entity = [
-            [name, "sp", [-1, *value[1:]]] if isinstance(value, (tuple, list)) else [name, "ot", value]
-            for name, value in self.config.items()
-        ]
+        entity = [_entity(name, value) for name, value in self.config.items()]
+        operator = f"{self.key.operator}.{self.key.target.kind}" if self.key.operator in OPERATORS else self.key.operator
         result = self.measurement
         line = {
-            "input": [str(self.key.target), f"{self.key.operator}.{self.key.target.kind}", json.loads(self.key.args), {}],
+            "input": [str(self.key.target), operator, json.loads(self.key.args), {}],
             "config": {"index": self.index, "code_hash": None, "entity": entity},
             "result": [list(result.seconds) or [FAILED_SECONDS], int(result.error), result.all_cost, result.timestamp],
             "version": 0.2,
@@ -97,6 +95,8 @@ class Record:
                 for knob, kind, value in fields["config"]["entity"]
             }
             category = ErrorCategory(error)
+            if category is ErrorCategory.NO_ERROR and not seconds:
+                raise ValueError("it has neither a time nor an error")
             measurement = Measurement(
                 tuple(float(second) for second in seconds) if category is ErrorCategory.NO_ERROR else (),
                 category,
@@ -106,7 +106,7 @@ class Record:
                 str(fields.get("device", "")),
             )
             return cls(key, int(fields["config"]["index"]), config, measurement)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a record of a measurement ({type(error).__name__}: {error})") from error
 
 
@@ -115,7 +115,17 @@ def _task_key(task: str) -> TaskKey:
     """The key of the first three fields of a line's input, as JSON: a log repeats a task thousands of times."""
     text, name, args = json.loads(task)
     target = Target.parse(text)
-    return TaskKey.of(target, name.removesuffix(f".{target.kind}"), args)
+    operator = name.removesuffix(f".{target.kind}")
+    return TaskKey.of(target, operator if operator in OPERATORS else name, args)
+
+
+def _entity(name: str, value: Any) -> list[Any]:
+    """A knob as AutoTVM logs it: a split, an order of axes, their annotations, or any other choice."""
+    if isinstance(value, tuple):
+        return [name, "sp", [-1, *value[1:]]]
+    if isinstance(value, list):
+        return [name, "re" if all(isinstance(axis, int) for axis in value) else "an", value]
+    return [name, "ot", value]
 
 
 class RecordLog:
@@ -174,9 +184,16 @@ def best_records(paths: Paths) -> dict[TaskKey, Record]:
 
 
 def compress(path: str | os.PathLike[str]) -> None:
-    """Rewrite a .gz log as one member, several times smaller, in one step that a crash cannot tear."""
+    """Rewrite a .gz log as one member, several times smaller, in one step that a crash cannot tear.
+
+    **Raises:** `ValueError` for a log whose name does not end in .gz, `FileNotFoundError` if it is not there.
+    """
     path = Path(path)
-    with _locked(path):
+    if path.suffix != ".gz":
+        raise ValueError(f"path: {path} is a plain log; give it a name that ends in .gz.")
+    path.stat()
+    with _locked(path) as file:
+        _mend(file, path, 0)
         temporary = path.with_name(path.name + ".part")
         temporary.write_bytes(_deflated(b"\n".join(_lines(path))))
         temporary.replace(path)
@@ -199,25 +216,40 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
 
 
 def _mend(file: BinaryIO, path: Path, sound: int) -> int:
-    """Complete or cut off what a crash left behind `sound`; the file is whole afterwards, and its length returned."""
+    """Complete or cut off what a crash left behind `sound`; the file is whole afterwards, and its length returned.
+
+    **Raises:** `ValueError` if what would be cut off is nothing that a crash leaves of a record.
+    """
     file.seek(sound)
     tail = file.read()
     if path.suffix == ".gz":
-        whole = _inflated(tail)[1]
+        text, whole = _inflated(tail)
+        rest, begin, newline = tail[whole:], b"\x1f\x8b\x08", _deflated(b"\n")
+        complete = not rest and not text.endswith(b"\n") and bool(text)
     else:
         whole = tail.rfind(b"\n") + 1
-        if whole < len(tail):
-            try:
-                Record.from_json(tail[whole:])
-            except ValueError:
-                pass
-            else:
-                file.write(b"\n")
-                return file.tell()
-    if whole < len(tail):
-        warnings.warn(f"{path}: cut off {len(tail) - whole} bytes of a record that a crash left half-written.", stacklevel=4)
+        rest, begin, newline = tail[whole:], b'{"input":', b"\n"
+        complete = _is_record(rest)
+    if complete:
+        file.seek(0, os.SEEK_END)
+        file.write(newline)
+    elif sound and (rest or os.fstat(file.fileno()).st_size < sound):
+        return _mend(file, path, 0)  # the file was rewritten: `sound` is no longer the end of a record
+    elif rest:
+        written = rest.rstrip(b"\0")  # a machine that lost power can leave zeros
+        if not (written.startswith(begin) or begin.startswith(written)):
+            raise ValueError(f"log: {path} is not a log of measurements; name another file.")
+        warnings.warn(f"{path}: cut off {len(rest)} bytes of a record that a crash left half-written.", stacklevel=4)
         file.truncate(sound + whole)
     return file.seek(0, os.SEEK_END)
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        Record.from_json(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _deflated(content: bytes) -> bytes:
@@ -225,17 +257,33 @@ def _deflated(content: bytes) -> bytes:
 
 
 def _inflated(content: bytes) -> tuple[bytes, int]:
-    """The text of all gzip members, of a torn last one what can be read, and where the last whole member ends."""
-    texts, end = [], 0
-    while end < len(content):
-        member, fed = zlib.decompressobj(wbits=31), end
-        try:
-            while not member.eof and fed < len(content):
-                texts.append(member.decompress(content[fed : fed + 4096]))
-                fed += 4096
-        except zlib.error:
-            break
-        if not member.eof:
-            break
-        end = min(fed, len(content)) - len(member.unused_data)
+    """The text of all gzip members and where the last whole one ends; of a torn last one what can be read.
+
+    A damaged member is passed over, and a line that is no record takes its place.
+    """
+    texts: list[bytes] = []
+    start = end = 0
+    while 0 <= start < len(content):
+        text, length = _member(content, start)
+        if length:
+            texts.append(text)
+            start = end = start + length
+        else:
+            after = content.find(b"\x1f\x8b\x08", start + 1)
+            while after > 0 and not _member(content, after)[1]:
+                after = content.find(b"\x1f\x8b\x08", after + 1)
+            texts.append(text if after < 0 else text + b"(damaged)\n")
+            start = after
     return b"".join(texts), end
+
+
+def _member(content: bytes, start: int) -> tuple[bytes, int]:
+    """What can be read of the gzip member that starts here, and its length, 0 if it is not whole."""
+    member, texts, fed = zlib.decompressobj(wbits=31), [], start
+    try:
+        while not member.eof and fed < len(content):
+            texts.append(member.decompress(content[fed : fed + 4096]))
+            fed += 4096
+    except zlib.error:
+        return b"".join(texts), 0
+    return b"".join(texts), min(fed, len(content)) - len(member.unused_data) - start if member.eof else 0

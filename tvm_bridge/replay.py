@@ -7,10 +7,10 @@ import json
 import os
 import statistics
 import warnings
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable
 from dataclasses import replace as replaced
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -72,36 +72,36 @@ def _pooled(measurements: list[Measurement]) -> Measurement:
 
 
 def _table_task(path: Path, missing: str) -> Task:
-    table = _read_table(path)
-    columns = list(zip(*table["config"], strict=True))
-    options = [Option(name, tuple(sorted(set(column)))) for name, column in zip(table["knobs"], columns, strict=True)]
-    space = KnobSpace(options)
-    knobs = [space.from_config(dict(zip(space.names, row, strict=True))) for row in table["config"]]
-    recorded = {}
-    for row, seconds, error in zip(knobs, table["time_s"], table["error"], strict=True):
-        if seconds is None:
-            category = ErrorCategory(int(error)) if str(error).isdigit() else ErrorCategory.UNKNOWN
-            recorded[space.to_index(row)] = Measurement((), category, "" if str(error).isdigit() else str(error))
-        else:
-            recorded[space.to_index(row)] = Measurement((float(seconds),))
-    return Task(
-        operator=table["kernel"],
-        args=[table["task_id"]],
-        target=Target("table"),
-        space=space.confine(np.stack(knobs)),
-        measurer=Replay(recorded, device=table["device"], missing=missing),
-        label=f"{table['kernel']} on {table['device']}",
-    )
-
-
-def _read_table(path: Path) -> Mapping[str, Any]:
     """Read a table: `knobs` names the columns of `config`; `time_s` is seconds or null; `error` says how a row failed."""
     content = path.read_bytes()
     try:
         table = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
-        lengths = {len(table[column]) for column in ("config", "time_s", "error")}
-        if len(lengths) != 1 or not all(isinstance(table[name], str) for name in ("kernel", "task_id", "device")):
-            raise ValueError("its columns differ in length")
-        return table
-    except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
+        columns = list(zip(*table["config"], strict=True))
+        space = KnobSpace(
+            [Option(name, tuple(sorted(set(column)))) for name, column in zip(table["knobs"], columns, strict=True)]
+        )
+        knobs = [space.from_config(dict(zip(space.names, row, strict=True))) for row in table["config"]]
+        rows = zip(knobs, table["time_s"], table["error"], strict=True)
+        recorded = {space.to_index(row): _cell(seconds, error) for row, seconds, error in rows}
+        kernel, task_id, device = (table[name] for name in ("kernel", "task_id", "device"))
+        if not all(isinstance(name, str) for name in (kernel, task_id, device)):
+            raise ValueError("kernel, task_id and device must be names")
+    except (KeyError, TypeError, ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
         raise ValueError(f"{path}: not a table of measurements ({type(error).__name__}: {error}).") from error
+    return Task(
+        operator=kernel,
+        args=[task_id],
+        target=Target("table"),
+        space=space.confine(np.stack(knobs)),
+        measurer=Replay(recorded, device=device, missing=missing),
+        label=f"{kernel} on {device}",
+    )
+
+
+def _cell(seconds: float | None, error: int | str | None) -> Measurement:
+    """One row's result; errors are AutoTVM's numbers or words."""
+    if seconds is not None:
+        return Measurement((float(seconds),))
+    words = str(error or "")
+    number = int(words) if words.isdigit() else 0
+    return Measurement((), ErrorCategory(number or ErrorCategory.UNKNOWN), "" if number else words)

@@ -14,8 +14,11 @@ from typing import Any
 FALLBACK_CUDA_ARCH = "sm_80"
 """Code for a CUDA target without `arch` is generated for this where no GPU can be asked."""
 
-_IMPLIED = {"keys": None, "tag": None, "device": None, "max_num_threads": 1024, "thread_warp_size": 32}
+_IMPLIED = {"keys": None, "tag": None, "device": None, "host": None, "max_num_threads": 1024, "thread_warp_size": 32}
 """Attributes that TVM adds by itself; None stands for any value."""
+
+_LISTS = ("mattr", "libs")
+"""Attributes that are lists for TVM, of however few words."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Target:
         except (ValueError, KeyError) as error:
             raise ValueError(f"target: {target!r} is not a target; write 'llvm', 'cuda' or {{'kind': ..., ...}}.") from error
         kept = {name: value for name, value in fields.items() if name not in _IMPLIED or _IMPLIED[name] not in (None, value)}
-        return cls(kind, tuple(sorted((name, _frozen(value)) for name, value in kept.items())))
+        return cls(kind, tuple(sorted((name, _frozen(name, value)) for name, value in kept.items())))
 
     def resolve(self) -> Target:
         """Fill in this machine: cpu and number of cores of a bare "llvm", architecture of a "cuda" without one.
@@ -58,6 +61,8 @@ class Target:
         """
         attributes = dict(self.attributes)
         if self.kind == "llvm":
+            if attributes.get("mtriple") == _host_triple():  # TVM's own object spells out what is this machine anyway
+                del attributes["mtriple"]
             if "mcpu" not in attributes and "mtriple" not in attributes:
                 attributes["mcpu"] = _host_cpu()
             attributes.setdefault("num-cores", host_cores())
@@ -84,18 +89,31 @@ class Target:
         return {"kind": self.kind} | {name: list(v) if isinstance(v, tuple) else v for name, v in self.attributes}
 
     def __str__(self) -> str:
+        return self._text
+
+    @functools.cached_property
+    def _text(self) -> str:
+        """Words as AutoTVM wrote them, or JSON where words would be read as something else."""
         words = (f"-{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in self.attributes)
-        return " ".join([self.kind, *words])
+        text = " ".join([self.kind, *words])
+        return text if Target.parse(text) == self else json.dumps(self.to_json())
 
 
 def _number(text: str) -> Any:
     return int(text) if text.lstrip("-").isdigit() else text
 
 
-def _frozen(value: Any) -> Any:
-    if isinstance(value, str) and "," in value:
+def _frozen(name: str, value: Any) -> Any:
+    if isinstance(value, str) and ("," in value or name in _LISTS):
         return tuple(value.split(","))
     return tuple(value) if isinstance(value, list) else value
+
+
+@functools.cache
+def _host_triple() -> str:
+    import tvm
+
+    return str(tvm.target.Target("llvm").attrs["mtriple"])
 
 
 @functools.cache

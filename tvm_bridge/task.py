@@ -89,9 +89,9 @@ def conv2d(
     workload = Conv2d(
         (batch, channels, height, width),
         (filters, per_group, kernel_height, kernel_width),
-        pair(stride),
+        pair("stride", stride),
         four_sides(padding),
-        pair(dilation),
+        pair("dilation", dilation),
         groups,
         dtype,
     )

@@ -60,6 +60,8 @@ def tune(
     for name, value in (("trials", trials), ("early_stopping", early_stopping), ("time_limit", time_limit)):
         if value is not None and not value > 0:
             raise ValueError(f"{name}: {value} must be greater than 0.")
+    if not -(1 << 63) <= seed < 1 << 63:
+        raise ValueError(f"seed: {seed} must fit into 64 bits.")
     options: dict[str, Any] = {}
     if search_methods.learns_from_history(make):
         options["history"] = sources(history, task) if history is not None else []

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+
+DENSE, DEPTHWISE = OPERATORS = ("conv2d_nchw", "depthwise_conv2d_nchw")
 
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
@@ -59,7 +62,7 @@ class Conv2d:
     @property
     def operator(self) -> str:
         """The operator's name in records and in the registry of templates."""
-        return "depthwise_conv2d_nchw" if self.depthwise else "conv2d_nchw"
+        return DEPTHWISE if self.depthwise else DENSE
 
     @property
     def output(self) -> tuple[int, int, int, int]:
@@ -84,20 +87,22 @@ class Conv2d:
         return [*tensors, list(self.stride), list(self.padding), list(self.dilation), self.dtype]
 
     @classmethod
-    def from_args(cls, operator: str, args: Sequence[Any]) -> Conv2d:
+    def from_args(cls, name: str, args: Sequence[Any]) -> Conv2d:
         """Read AutoTVM's task arguments; strides may be a number, padding a number, a pair, four numbers, "SAME" or "VALID".
 
         **Raises:** `ValueError` if they are not those of a convolution in NCHW.
         """
         try:
+            if name not in OPERATORS:
+                raise ValueError(f"the operators are {' and '.join(OPERATORS)}")
             (_, data, dtype), (_, weight, _), stride, padding, dilation, *_ = args
-            data, weight, stride, dilation = tuple(data), tuple(weight), pair(stride), pair(dilation)
+            data, weight, stride, dilation = tuple(data), tuple(weight), pair("stride", stride), pair("dilation", dilation)
             if isinstance(padding, str):
                 padding = _named_padding(padding, data[2:], weight[2:], stride, dilation)
-            groups = data[1] if operator.startswith("depthwise") else 1
+            groups = data[1] if name == DEPTHWISE else 1
             return cls(data, weight, stride, four_sides(padding), dilation, groups, dtype)
         except (TypeError, ValueError, IndexError) as error:
-            raise ValueError(f"args: {args!r} are not the arguments of {operator}: {error}") from error
+            raise ValueError(f"args: {args!r} are not the arguments of {name}: {error}") from error
 
     def prim_func(self) -> Any:
         """The operator as TVM's own PrimFunc `(data, weight, output)`, with its anchor block and a padding block."""
@@ -134,17 +139,26 @@ class Conv2d:
         return result
 
 
-def pair(value: int | Sequence[int]) -> Pair:
+def pair(name: str, value: int | Sequence[int]) -> Pair:
     """One number for both directions, or (vertical, horizontal)."""
-    first, second = (value, value) if isinstance(value, int) else value
-    return int(first), int(second)
+    first, second = _sides(name, value, {1: (0, 0), 2: (0, 1)}, "a number or (vertical, horizontal)")
+    return first, second
 
 
 def four_sides(value: int | Sequence[int]) -> Padding:
     """One number for all sides, (vertical, horizontal), or (top, left, bottom, right)."""
-    sides = (value,) * 4 if isinstance(value, int) else tuple(value)
-    top, left, bottom, right = sides * 2 if len(sides) == 2 else sides
-    return int(top), int(left), int(bottom), int(right)
+    wanted = "a number, (vertical, horizontal) or (top, left, bottom, right)"
+    top, left, bottom, right = _sides("padding", value, {1: (0,) * 4, 2: (0, 1, 0, 1), 4: (0, 1, 2, 3)}, wanted)
+    return top, left, bottom, right
+
+
+def _sides(name: str, value: int | Sequence[int], spread: dict[int, tuple[int, ...]], wanted: str) -> list[int]:
+    """Whole numbers, spread over the directions."""
+    try:
+        numbers = [operator.index(number) for number in ([value] if not isinstance(value, Iterable) else value)]
+        return [numbers[place] for place in spread[len(numbers)]]
+    except (TypeError, KeyError):
+        raise ValueError(f"{name}: {value!r} is not {wanted}.") from None
 
 
 def _named_padding(name: str, extents: Sequence[int], kernel: Sequence[int], stride: Pair, dilation: Pair) -> Padding:

@@ -37,7 +37,7 @@ class Compiling(Measurer):
 
     def device(self, task: Task) -> str:
         """Name the device that will measure the task; `DeviceError` if there is none."""
-        return self._pipeline(task.target).device(_subject(task))
+        return self._pipeline(task.target).device(subject_of(task))
 
     def stream(self, task: Task, configs: Sequence[Config | None]) -> Iterator[tuple[int, Measurement]]:
         """Yield `(position, measurement)` as candidates finish; configurations the target refuses are not even built."""
@@ -53,7 +53,7 @@ class Compiling(Measurer):
                     Measurement((), ErrorCategory.INSTANTIATION, message, timestamp=time.time(), device=self.device(task)),
                 )
         pipeline = self._pipeline(task.target)
-        for place, measurement in pipeline.stream(_subject(task), [config for _, config in able]):
+        for place, measurement in pipeline.stream(subject_of(task), [config for _, config in able]):
             yield able[place][0], measurement
 
     def close(self) -> None:
@@ -89,7 +89,11 @@ class Compiling(Measurer):
         return self._pipelines[target]
 
 
-def _subject(task: Task) -> Subject:
+def subject_of(task: Task) -> Subject:
+    """The task as builder and runner processes take it.
+
+    **Raises:** `ValueError` for a task known only by its records.
+    """
     if task.workload is None:
         raise ValueError(f"task: {task.name} is known only by its records and cannot be measured; replay them.")
     function = None

@@ -96,7 +96,7 @@ def build(subject: Subject, config: dict[str, Any] | None, path: str) -> Built |
     try:
         _export(compiled(functions, subject.target), path)
     except Exception as error:
-        device = any(word in str(error) for word in ("nvcc", "NVRTC", "CUDA"))
+        device = any(word in str(error) for word in ("Compilation error:", "nvcc", "NVRTC"))  # TVM gives them no type
         return Failure(ErrorCategory.COMPILE_DEVICE if device else ErrorCategory.COMPILE_HOST, _first_line(error))
     return Built(path, shapes(kernel), tuple(packers))
 

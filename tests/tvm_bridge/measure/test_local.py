@@ -92,19 +92,6 @@ def test_build_past_its_limit_is_stopped():
     assert result.error is ErrorCategory.BUILD_TIMEOUT
 
 
-def test_device_compiler_failure_has_its_own_category(tmp_path, monkeypatch):
-    broken = tmp_path / "nvcc"
-    broken.write_text("#!/bin/sh\necho 'error: this compiler is broken'\nexit 1\n")
-    broken.chmod(broken.stat().st_mode | stat.S_IEXEC)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("TVM_CUDA_COMPILE_MODE", "nvcc")
-    task = small_task("cuda")
-    with bridge.Local(**QUICK) as measurer:
-        ((_, result),) = measurer.stream(task, [task.space.to_config(task.space.sample(jax.random.key(0), 1)[0])])
-    assert result.error is ErrorCategory.COMPILE_DEVICE
-    assert "broken" in result.message
-
-
 @pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="this machine has a GPU")
 def test_cuda_without_a_gpu_says_so_before_anything_is_built(tmp_path):
     with bridge.Local() as measurer, pytest.raises(bridge.DeviceError, match="no CUDA device"):

@@ -1,0 +1,200 @@
+"""What every search method must do on every space: the laws that budgets, records and resuming rest on."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from search import KnobSpace, Option, Split, run
+from search.methods import METHODS, find, learns_from_history
+
+
+def even_sum(choice):
+    """Half of the configurations, roughly."""
+    return sum(values if values.ndim == 1 else values.sum(axis=-1) for values in choice.values()) % 2 == 0
+
+
+def nothing(choice):
+    """Refuses everything."""
+    return even_sum(choice) & ~even_sum(choice)
+
+
+KNOBS = [Split("split", 12, 3), Option("unroll", (0, 512, 1500)), Option("explicit", (0, 1))]
+MIXED = KnobSpace(KNOBS)
+SPACES = {
+    "one configuration": KnobSpace([Option("only", (7,))]),
+    "one knob": KnobSpace([Split("split", 60, 2)]),
+    "mixed knobs": MIXED,
+    "a predicate": KnobSpace(KNOBS, even_sum),
+    "nothing valid": KnobSpace(KNOBS, nothing),
+    "confined": MIXED.confine(MIXED.from_index(range(3, 100, 7))),
+    "confined to none": MIXED.confine(np.empty((0, 3), np.int32)),
+    "confined, a predicate": KnobSpace(KNOBS, even_sum).confine(MIXED.from_index(range(3, 100, 7))),
+    "10^25": KnobSpace([Option(f"digit{place}", tuple(range(10))) for place in range(25)]),
+}
+THROUGHPUTS = {
+    "rugged": lambda index: 0.0 if index % 7 == 3 else 1.0 + index * 2654435761 % 101,
+    "constant": lambda index: 5.0,
+    "all failing": lambda index: 0.0,
+}
+ENOUGH = 150
+"""More than any space has, but the one of 10^25."""
+
+
+class Killed(Exception):
+    """Stands for SIGKILL."""
+
+
+class Laboratory:
+    """Measures by formula and remembers, as a log does; the first result of a batch arrives last.
+
+    - `asked`: every index in the order in which it was asked for.
+    - `known`: what was measured, here or in an earlier life.
+    """
+
+    def __init__(self, space, throughput, known=None, *, lives=None):
+        self.space, self.throughput, self.lives = space, throughput, lives
+        self.known = {} if known is None else known
+        self.asked, self.new = [], []
+
+    def measure(self, knobs):
+        index = self.space.to_index(knobs)
+        self.asked += index
+        rows = range(len(index))
+        for row in sorted(rows, key=lambda row: (index[row] not in self.known, -row)):
+            number = index[row]
+            if number not in self.known:
+                if len(self.new) == self.lives:
+                    raise Killed
+                self.new.append(number)
+                self.known[number] = self.throughput(number)
+            yield row, self.known[number]
+
+
+def search(name, space, laboratory, *, trials=ENOUGH, seed=0):
+    """Run a method; one that learns from other tasks starts with none."""
+    method = METHODS[name]
+    options = {"history": []} if learns_from_history(method) else {}
+    return run(method(space, key=jax.random.key(seed), **options), laboratory.measure, trials=trials)
+
+
+def proposals(name, space, throughput, **options):
+    """The indices that a method asks for."""
+    laboratory = Laboratory(space, throughput)
+    search(name, space, laboratory, **options)
+    return laboratory.asked
+
+
+def valid_indices(space):
+    return set(space.valid(space.from_index(range(space.product))).nonzero()[0].tolist())
+
+
+methods = pytest.mark.parametrize("method", METHODS)
+everywhere = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+small = pytest.mark.parametrize("space", [space for name, space in SPACES.items() if name != "10^25"], ids=list(SPACES)[:-1])
+whatever_is_measured = pytest.mark.parametrize("throughput", THROUGHPUTS.values(), ids=THROUGHPUTS)
+
+
+@methods
+@everywhere
+@whatever_is_measured
+def test_proposals_are_valid_distinct_and_within_budget(method, space, throughput):
+    asked = proposals(method, space, throughput, trials=70)
+    assert len(asked) == len(set(asked)) <= 70
+    assert not asked or space.valid(space.from_index(asked)).all()
+
+
+@methods
+@small
+@whatever_is_measured
+def test_search_ends_by_itself_once_the_space_is_exhausted(method, space, throughput):
+    laboratory = Laboratory(space, throughput)
+    assert search(method, space, laboratory).stopped == "exhausted"
+    assert set(laboratory.asked) <= valid_indices(space)
+
+
+@methods
+@everywhere
+def test_same_seed_gives_the_same_proposals(method, space):
+    first, second = (proposals(method, space, THROUGHPUTS["rugged"], trials=40, seed=3) for _ in range(2))
+    assert first == second
+
+
+@methods
+@everywhere
+@pytest.mark.parametrize("trials", [1, 40, 65])
+def test_smaller_budget_gives_a_prefix(method, space, trials):
+    whole = proposals(method, space, THROUGHPUTS["rugged"], trials=100)
+    assert proposals(method, space, THROUGHPUTS["rugged"], trials=trials) == whole[:trials]
+
+
+@methods
+@everywhere
+@pytest.mark.parametrize("lives", [0, 1, 30, 64, 80])
+def test_killed_search_goes_on_as_if_undisturbed(method, space, lives):
+    undisturbed = Laboratory(space, THROUGHPUTS["rugged"])
+    search(method, space, undisturbed, trials=100)
+    killed = Laboratory(space, THROUGHPUTS["rugged"], lives=lives)
+    if len(undisturbed.asked) > lives:
+        with pytest.raises(Killed):
+            search(method, space, killed, trials=100)
+    else:
+        search(method, space, killed, trials=100)
+    resumed = Laboratory(space, THROUGHPUTS["rugged"], killed.known.copy())
+    search(method, space, resumed, trials=100)
+    assert resumed.asked == undisturbed.asked
+    assert sorted(killed.new + resumed.new) == sorted(undisturbed.asked)
+
+
+@st.composite
+def spaces(draw):
+    """Small spaces of one to four knobs with and without a predicate, whole and confined."""
+    knobs = [
+        draw(
+            st.builds(Split, st.just(f"split{place}"), st.integers(1, 12), st.integers(1, 3))
+            | st.builds(Option, st.just(f"option{place}"), st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True))
+        )
+        for place in range(draw(st.integers(1, 4)))
+    ]
+    space = KnobSpace(knobs, draw(st.sampled_from([None, even_sum])), encoding=draw(st.sampled_from(["log2", "raw"])))
+    assume(space.product <= 200)
+    if draw(st.booleans()):
+        return space.confine(space.from_index(draw(st.lists(st.integers(0, space.product - 1)))))
+    return space
+
+
+@methods
+@settings(deadline=None, max_examples=25)
+@given(
+    space=spaces(), throughput=st.sampled_from(list(THROUGHPUTS.values())), trials=st.integers(1, 200), seed=st.integers(0, 99)
+)
+def test_any_space_is_searched_validly_and_reproducibly(method, space, throughput, trials, seed):
+    asked = proposals(method, space, throughput, trials=trials, seed=seed)
+    assert len(asked) == len(set(asked)) <= trials
+    assert set(asked) <= valid_indices(space)
+    assert proposals(method, space, throughput, trials=trials, seed=seed) == asked
+
+
+# The registry
+
+
+@methods
+def test_methods_have_a_sentence_for_the_list(method):
+    assert (METHODS[method].__doc__ or "").splitlines()[0].endswith(".")
+
+
+def test_methods_are_found_by_name_or_given_as_functions():
+    assert find("random") is METHODS["random"]
+    assert find(METHODS["grid"]) is METHODS["grid"]
+
+
+@pytest.mark.parametrize("name", ["", "randon", None])
+def test_unknown_method_lists_the_known(name):
+    with pytest.raises(ValueError, match=f"method: {name!r} is not one of random, grid"):
+        find(name)
+
+
+def test_misspelt_method_is_guessed():
+    with pytest.raises(ValueError, match=r"Did you mean 'random'\?"):
+        find("randon")
