@@ -8,19 +8,19 @@ writes `out/records/<network>.jsonl.gz`, one compressed log a network. Started a
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tvm_bridge import networks, tune
 from tvm_bridge.arguments import Parser, add_measuring, fail, measurer, positive
-from tvm_bridge.measure.base import DeviceError
+from tvm_bridge.measure.base import DeviceError, TuningError
 from tvm_bridge.records import compress
-from tvm_bridge.session import TuningError
 from tvm_bridge.target import Target
 from tvm_bridge.task import task_of
 
 
-def main() -> int:
-    """Run the recorder; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the recorder; returns the exit code: 0, 1 if a layer could not be recorded, 2 for wrong input, 130 after Ctrl-C."""
     parser = Parser(prog="record.py", description="Measure random valid configurations of networks' layers into logs.")
     parser.add_argument("--networks", nargs="+", default=list(networks.NETWORKS), metavar="NETWORK", help="which networks")
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="only these layers of each network")
@@ -29,7 +29,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the random configurations")
     parser.add_argument("--out", type=Path, default=Path("out/records"), help="the folder of the logs")
     add_measuring(parser)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
+    code = 0
     try:
         target = Target.parse(arguments.target).resolve()
         layers = [
@@ -58,6 +59,7 @@ def main() -> int:
                     print(f"{network} {layer.name}: best {result.best.gflops:.1f} GFLOPS, {default}", flush=True)
                 except TuningError as error:  # the other layers are still worth recording
                     fail("record.py", error)
+                    code = 1
                 if number == len(layers) or layers[number][0] != network:
                     compress(log)
     except (ValueError, DeviceError, OSError) as error:
@@ -65,7 +67,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print(f"record.py: stopped; {arguments.out} keeps what was measured, the same command goes on", file=sys.stderr)
         return 130
-    return 0
+    return code
 
 
 if __name__ == "__main__":

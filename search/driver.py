@@ -6,7 +6,7 @@ A method is a coroutine. It yields a batch of configurations and receives their 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 Batch = Int[np.ndarray, "n knobs"]
 Throughput = Float[np.ndarray, " n"]
 Search: TypeAlias = Generator[Batch, Throughput, None]
-Measure: TypeAlias = Callable[[Batch], Iterator[tuple[int, float]]]
+Measure: TypeAlias = Callable[[Batch], Generator[tuple[int, float]]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def run(
     - `trials`: the budget: how many configurations may be measured.
     - `early_stopping`: stop after so many measurements in a row without a new best. A batch is cut where this could happen, so
       that the end depends on the measured values alone and a resumed run ends where an undisturbed one does.
-    - `time_limit`: stop after so many seconds; results under way are dropped.
+    - `time_limit`: stop after so many seconds, but not before the first result; what is under way is dropped.
 
     **Returns:** why and when it ended.
 
@@ -62,8 +62,19 @@ def run(
     searching = measuring = 0.0
     done, best, best_at = 0, 0.0, 0
     results = None
+
+    def over() -> str:
+        if done >= trials:
+            return "trials"
+        if early_stopping is not None and done >= best_at + early_stopping:
+            return "early stopping"
+        return "time limit" if done and late() else ""
+
+    def late() -> bool:
+        return time_limit is not None and time.perf_counter() - started > time_limit
+
     with closing(search):
-        while done < trials:  # a method may think for minutes: it is not asked for what nobody will measure
+        while not over():  # a method may think for minutes: it is not asked for what nobody will measure
             before = time.perf_counter()
             try:
                 batch = np.atleast_2d(np.asarray(search.send(results) if results is not None else next(search)))
@@ -74,27 +85,25 @@ def run(
                 raise ValueError("search: the method yielded an empty batch; it must return when it has nothing to propose.")
             results = np.zeros(len(batch))
             first = 0
-            while first < len(batch):
+            while first < len(batch) and not over():
                 room = trials - done
                 if early_stopping is not None:
                     room = min(room, best_at + early_stopping - done)
-                if room <= 0:
-                    return Run("trials" if done >= trials else "early stopping", done, searching, measuring)
                 part = batch[first : first + room]
                 before = time.perf_counter()
                 finished = 0
-                with closing(measure(part)) as arriving:  # type: ignore[type-var]
+                with closing(measure(part)) as arriving:
                     for row, throughput in arriving:
                         results[first + row] = throughput
                         finished += 1
-                        if time_limit is not None and time.perf_counter() - started > time_limit:
+                        if late():
                             break
                 measuring += time.perf_counter() - before
-                if time_limit is not None and time.perf_counter() - started > time_limit:
+                if finished < len(part):
                     return Run("time limit", done + finished, searching, measuring)
                 for throughput in results[first : first + len(part)]:
                     done += 1
                     if throughput > best:
                         best, best_at = throughput, done
                 first += len(part)
-    return Run("trials", done, searching, measuring)
+    return Run(over(), done, searching, measuring)

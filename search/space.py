@@ -39,12 +39,10 @@ def factorisations(extent: int, ways: int) -> Int[np.ndarray, "options ways"]:
     The innermost factor is chosen first and varies slowest; the second factor varies fastest; the first is what remains.
     """
     if ways == 1:
-        return np.array([[extent]], np.int32)
-    blocks = []
-    for innermost in _divisors(extent):
-        rest = factorisations(extent // innermost, ways - 1)
-        blocks.append(np.column_stack([rest, np.full(len(rest), innermost, np.int32)]))
-    table = np.concatenate(blocks)
+        table = np.array([[extent]], np.int32)
+    else:
+        rests = ((factorisations(extent // innermost, ways - 1), innermost) for innermost in _divisors(extent))
+        table = np.concatenate([np.column_stack([rest, np.full(len(rest), inner, np.int32)]) for rest, inner in rests])
     table.flags.writeable = False
     return table
 

@@ -88,8 +88,10 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--min-repeat-ms", type=natural, default=100, help="least milliseconds a time is averaged over")
     group.add_argument("--build-limit", type=seconds, default=10.0, metavar="SECONDS", help="longest build")
     group.add_argument("--run-limit", type=seconds, default=10.0, metavar="SECONDS", help="longest run")
-    group.add_argument("--builders", type=positive, help="compiler processes; as many as there are cores if not given")
-    group.add_argument("--cache-flush", action="store_true", help="empty the CPU's caches before each time")
+    group.add_argument(
+        "--builders", type=positive, help="compiler processes; as many as there are cores, up to 16, if not given"
+    )
+    group.add_argument("--cache-flush", action="store_true", help="empty the CPU's caches before each time, a single run")
     group.add_argument("--no-check", action="store_true", help="do not compare results with the reference")
 
 

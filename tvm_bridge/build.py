@@ -24,7 +24,7 @@ def build(task: Task, config: Config | None = None) -> Any:
 
     **Returns:** a `tvm.runtime.Module`. `main(data, weight, output)` takes tensors on the target's device and fills the last. A
     schedule that wants its weight packed has it packed by `main` at each call; a network packs it once with
-    `pack_weight(weight, packed)` and calls `main_packed(data, packed, output)`, which is what was measured.
+    `pack_1(weight, packed)`, for parameter 1, and calls `main_packed(data, packed, output)`, which is what was measured.
 
     **Raises:** `ValueError` if the configuration is not one of the task's, or the task has no function.
     """
@@ -38,9 +38,9 @@ def build(task: Task, config: Config | None = None) -> Any:
     function = task.function if task.function is not None else task.workload.prim_func()
     scheduled = schedule(function, task.operator, task.target, config)
     kernel, packers = packing.split(scheduled)
-    functions = {"main": scheduled}
+    functions = {"main": scheduled} | packing.by_name(packers)
     if packers:
-        functions |= {"main_packed": kernel, "pack_weight": packers[1]}
+        functions["main_packed"] = kernel
     return compiled(functions, task.target).mod
 
 

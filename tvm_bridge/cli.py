@@ -27,17 +27,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.showwarning = lambda message, *_, **__: print(f"gausstune: warning: {message}", file=sys.stderr)
     # Parsing needs the methods' and networks' names but no device, so errors in the arguments come first.
     from tvm_bridge.arguments import fail
-    from tvm_bridge.measure.base import DeviceError
-    from tvm_bridge.session import TuningError
+    from tvm_bridge.measure.base import DeviceError, TuningError
 
     arguments = _parser().parse_args(argv)
     try:
         return arguments.command(arguments)
-    except (ValueError, DeviceError, OSError, LookupError) as error:
-        return fail("gausstune", error)
     except TuningError as error:
         fail("gausstune", error)
         return 1
+    except (ValueError, DeviceError, OSError, LookupError) as error:
+        return fail("gausstune", error)
     except KeyboardInterrupt:
         kept = f"; {arguments.log} keeps what was measured, the same command goes on" if getattr(arguments, "log", None) else ""
         print(f"gausstune: stopped{kept}", file=sys.stderr)
@@ -95,25 +94,32 @@ def _parser() -> argparse.ArgumentParser:
 def _tune(arguments: argparse.Namespace) -> int:
     """Tune an operator of a given shape, or a network's layers, and print what was found."""
     from tvm_bridge import tune
-    from tvm_bridge.arguments import measurer
+    from tvm_bridge.arguments import fail, measurer
+    from tvm_bridge.measure.base import TuningError
 
     tasks = _tasks(arguments)
+    code = 0
     with measurer(arguments) as device:
         for number, task in enumerate(tasks, start=1):
-            result = tune(
-                task,
-                method=arguments.method,
-                trials=arguments.trials,
-                log=arguments.log,
-                history=arguments.history,
-                seed=arguments.seed,
-                early_stopping=arguments.early_stopping,
-                time_limit=arguments.time_limit,
-                measurer=device,
-                progress=(number, len(tasks)),
-            )
-            _print_result(task, result)
-    return 0
+            try:
+                result = tune(
+                    task,
+                    method=arguments.method,
+                    trials=arguments.trials,
+                    log=arguments.log,
+                    history=arguments.history,
+                    seed=arguments.seed,
+                    early_stopping=arguments.early_stopping,
+                    time_limit=arguments.time_limit,
+                    measurer=device,
+                    progress=(number, len(tasks)),
+                )
+            except TuningError as error:  # the other layers may work
+                fail("gausstune", error)
+                code = 1
+            else:
+                _print_result(task, result)
+    return code
 
 
 def _tasks(arguments: argparse.Namespace) -> list[Task]:

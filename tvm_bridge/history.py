@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from search.history import Source
-from tvm_bridge.records import DEFAULT_INDEX, Paths, Record, TaskKey, read_records
+from tvm_bridge.records import Paths, Record, TaskKey, read_records
 from tvm_bridge.task import Task, task_of
 from tvm_bridge.workload import Conv2d
 
@@ -21,7 +21,7 @@ def sources(history: Paths | Sequence[Record], task: Task) -> list[Source]:
     """
     grouped: dict[TaskKey, list[Record]] = {}
     for record in _records(history):
-        if record.index != DEFAULT_INDEX and record.key != task.key and record.key.operator == task.operator:
+        if record.config is not None and record.key != task.key and record.key.operator == task.operator:
             grouped.setdefault(record.key, []).append(record)
     if not grouped:
         raise ValueError(f"history: it holds no record of another {task.operator} to learn from.")
@@ -40,6 +40,6 @@ def _source(key: TaskKey, records: Sequence[Record]) -> Source:
     return Source(
         f"{key.operator}{key.args}",
         task.space,
-        np.stack([task.space.from_config(record.config) for record in records]),
+        np.stack([task.space.from_config(record.config) for record in records if record.config is not None]),
         np.array(throughput),
     )

@@ -22,7 +22,7 @@ def split(function: Any) -> tuple[Any, dict[int, Any]]:
     - `function`: a scheduled `PrimFunc`, in which each block marked `LAYOUT_REWRITE` copies one whole parameter.
 
     **Returns:** the kernel, whose parameters of that kind have their packed shapes, and for the position of each of them a
-    `PrimFunc (weight, packed)`, named `pack_<position>`. A function without such blocks comes back as it is, with nothing to
+    `PrimFunc (weight, packed)`. A function without such blocks comes back as it is, with nothing to
     pack.
     """
     from tvm import IRModule, s_tir
@@ -33,12 +33,16 @@ def split(function: Any) -> tuple[Any, dict[int, Any]]:
         if LAYOUT_REWRITE in schedule.get(block).annotations:
             nest, copy = schedule.get(schedule.get_loops(block)[0]), schedule.get(block)
             weight, packed = copy.reads[0].source, copy.writes[0].source
-            position = _position(function, weight)
-            packers[position] = _packer(nest, weight, packed).with_attr("global_symbol", f"pack_{position}")
+            packers[_position(function, weight)] = _packer(nest, weight, packed)
     if not packers:
         return function, {}
     module = s_tir.transform.RemoveWeightLayoutRewriteBlock()(IRModule({"main": function}))
     return module["main"], packers
+
+
+def by_name(packers: dict[int, Any]) -> dict[str, Any]:
+    """The packing functions under the names they have in a compiled module: `pack_1` packs parameter 1."""
+    return {f"pack_{position}": packer for position, packer in packers.items()}
 
 
 def _position(function: Any, parameter: Any) -> int:

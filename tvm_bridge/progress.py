@@ -31,7 +31,7 @@ class Progress:
     - `default`: throughput of TVM's default schedule, 0.0 if unknown.
     - `seconds`: since tuning began.
     - `reused`: whether the log held it already.
-    - `errors`: failures so far by category.
+    - `errors`, `messages`: failures so far by category, and the first message of each.
     """
 
     record: Record
@@ -43,14 +43,24 @@ class Progress:
     seconds: float
     reused: bool
     errors: Counter[ErrorCategory]
+    messages: dict[ErrorCategory, str]
 
 
 @contextmanager
 def reporter(task: Task, trials: int, place: bool | tuple[int, int] = True) -> Iterator[Callable[[Progress], None]]:
     """Show progress on the standard error stream; `place` is the task's number and how many there are."""
     show = _bar if sys.stderr.isatty() else _lines
+    last: Progress | None = None
     with show(task, trials, place if isinstance(place, tuple) else (1, 1)) as report:
-        yield report
+
+        def remember(progress: Progress) -> None:
+            nonlocal last
+            last = progress
+            report(progress)
+
+        yield remember
+    if last is not None and last.errors:
+        print(f"Failed: {summary(last.errors, last.messages)}", file=sys.stderr, flush=True)
 
 
 @contextmanager

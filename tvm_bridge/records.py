@@ -36,19 +36,24 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 class TaskKey(NamedTuple):
-    """What identifies a task in records: the target, the operator and its arguments as JSON in one spelling."""
+    """What identifies a task in records.
+
+    The target, the operator, its arguments as JSON in one spelling, and the digest of a function that has more to it (a fused
+    epilogue), empty for the operator alone.
+    """
 
     target: Target
     operator: str
     args: str
+    function: str = ""
 
     @classmethod
-    def of(cls, target: Target, operator: str, args: Iterable[Any]) -> TaskKey:
+    def of(cls, target: Target, operator: str, args: Iterable[Any], function: str = "") -> TaskKey:
         """The key of a task; AutoTVM's several ways to write a convolution's arguments count as one."""
         args = list(args)
         if operator in OPERATORS:
             args = Conv2d.from_args(operator, args).args
-        return cls(target, operator, json.dumps(args))
+        return cls(target, operator, json.dumps(args), function)
 
 
 @dataclass(frozen=True)
@@ -57,21 +62,22 @@ class Record:
 
     - `key`: the task.
     - `index`: the configuration's number in the task's space, `DEFAULT_INDEX` for TVM's default schedule.
-    - `config`: `{knob: factors or value}`; a first factor of -1 means what remains. Empty for the default.
+    - `config`: `{knob: factors or value}`; a first factor of -1 means what remains. None for the default.
     """
 
     key: TaskKey
     index: int
-    config: dict[str, Any]
+    config: dict[str, Any] | None
     measurement: Measurement
 
     def to_json(self) -> str:
         """The record as a line of a log, without its end."""
-        entity = [_entity(name, value) for name, value in self.config.items()]
+        entity = [_entity(name, value) for name, value in (self.config or {}).items()]
         operator = f"{self.key.operator}.{self.key.target.kind}" if self.key.operator in OPERATORS else self.key.operator
+        extra_input = {"function": self.key.function} if self.key.function else {}
         result = self.measurement
         line = {
-            "input": [str(self.key.target), operator, json.loads(self.key.args), {}],
+            "input": [str(self.key.target), operator, json.loads(self.key.args), extra_input],
             "config": {"index": self.index, "code_hash": None, "entity": entity},
             "result": [list(result.seconds) or [FAILED_SECONDS], int(result.error), result.all_cost, result.timestamp],
             "version": 0.2,
@@ -88,7 +94,7 @@ class Record:
         """
         try:
             fields = json.loads(line)
-            key = _task_key(json.dumps(fields["input"][:3]))
+            key = _task_key(json.dumps(fields["input"]))
             seconds, error, all_cost, timestamp = fields["result"]
             config = {
                 knob: tuple(int(factor) for factor in value) if kind == "sp" else value
@@ -105,18 +111,20 @@ class Record:
                 float(timestamp),
                 str(fields.get("device", "")),
             )
-            return cls(key, int(fields["config"]["index"]), config, measurement)
+            index = int(fields["config"]["index"])
+            return cls(key, index, None if index == DEFAULT_INDEX else config, measurement)
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a record of a measurement ({type(error).__name__}: {error})") from error
 
 
 @functools.lru_cache(maxsize=4096)
 def _task_key(task: str) -> TaskKey:
-    """The key of the first three fields of a line's input, as JSON: a log repeats a task thousands of times."""
-    text, name, args = json.loads(task)
+    """The key of a line's input, as JSON: a log repeats a task thousands of times."""
+    text, name, args, *more = json.loads(task)
     target = Target.parse(text)
     operator = name.removesuffix(f".{target.kind}")
-    return TaskKey.of(target, operator if operator in OPERATORS else name, args)
+    function = str(more[0].get("function", "")) if more else ""
+    return TaskKey.of(target, operator if operator in OPERATORS else name, args, function)
 
 
 def _entity(name: str, value: Any) -> list[Any]:

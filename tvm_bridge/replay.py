@@ -17,7 +17,7 @@ import numpy as np
 from search import KnobSpace, Option
 from tvm_bridge.measure.base import ErrorCategory, Measurement
 from tvm_bridge.measure.replay import Replay
-from tvm_bridge.records import DEFAULT_INDEX, Paths, Record, TaskKey, read_records
+from tvm_bridge.records import Paths, Record, TaskKey, read_records
 from tvm_bridge.target import Target
 from tvm_bridge.task import Task, task_of
 from tvm_bridge.workload import Conv2d
@@ -53,14 +53,19 @@ def _log_task(key: TaskKey, records: list[Record], missing: str) -> Task:
     task = task_of(Conv2d.from_args(key.operator, json.loads(key.args)), key.target)
     recorded: dict[int, list[Measurement]] = {}
     for record in records:
-        if record.index != DEFAULT_INDEX:
+        if record.config is not None:
             index = task.space.to_index(task.space.from_config(record.config))
             if index != record.index:
                 warnings.warn(f"{task.name}: index {record.index} does not name {record.config}; it is {index}.", stacklevel=4)
             recorded.setdefault(index, []).append(record.measurement)
+    rows = task.space.from_index(list(recorded))
+    pooled = {index: _pooled(group) for index, group in recorded.items()}
+    accepted = task.space.valid(rows)
+    refused = sum(measurement.ok and not fits for measurement, fits in zip(pooled.values(), accepted, strict=True))
+    if refused:
+        warnings.warn(f"{task.name}: the template refuses {refused} recorded configurations that ran; left out.", stacklevel=4)
     device = next((record.measurement.device for record in records if record.measurement.device), str(key.target))
-    measurer = Replay({index: _pooled(group) for index, group in recorded.items()}, device=device, missing=missing)
-    return replaced(task, space=task.space.confine(task.space.from_index(list(recorded))), measurer=measurer)
+    return replaced(task, space=task.space.confine(rows), measurer=Replay(pooled, device=device, missing=missing))
 
 
 def _pooled(measurements: list[Measurement]) -> Measurement:

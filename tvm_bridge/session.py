@@ -5,20 +5,17 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from search import Run
 from search.driver import Batch
 from search.space import Config
-from tvm_bridge.measure.base import ErrorCategory, Measurement, Measurer
+from tvm_bridge.measure.base import ErrorCategory, Measurement, Measurer, TuningError
 from tvm_bridge.progress import Progress, summary
 from tvm_bridge.records import DEFAULT_INDEX, Record, RecordLog
 from tvm_bridge.task import Task
-
-
-class TuningError(RuntimeError):
-    """Nothing that was tried works; the message counts the failures by category."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +71,7 @@ class Session:
     messages: dict[ErrorCategory, str] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
     seconds_default: float = 0.0
+    complaint: str = ""
 
     def __post_init__(self) -> None:
         self._known: dict[int, Measurement] = {}
@@ -82,12 +80,28 @@ class Session:
             return
         for record in self.log.records:
             if record.key == self.task.key:
-                if record.measurement.device not in ("", device):
-                    raise ValueError(
-                        f"log: {self.log.path} holds measurements of this task on {record.measurement.device!r}, but this is "
-                        f"{device!r}; use another log."
-                    )
+                self._check(record, device)
                 self._known.setdefault(record.index, record.measurement)
+
+    def _check(self, record: Record, device: str) -> None:
+        """Refuse a record of this task that was made elsewhere or means something else."""
+        assert self.log is not None
+        if record.measurement.device not in ("", device):
+            raise ValueError(
+                f"log: {self.log.path} holds measurements of this task on {record.measurement.device!r}, but this is "
+                f"{device!r}; use another log."
+            )
+        try:
+            known = (
+                record.config is None or self.task.space.to_index(self.task.space.from_config(record.config)) == record.index
+            )
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError(
+                f"log: {self.log.path} numbers this task's configurations otherwise, for another version of its template; "
+                "use another log."
+            )
 
     def measure_default(self) -> None:
         """Measure TVM's default schedule, unless the log knows it."""
@@ -95,27 +109,40 @@ class Session:
         if DEFAULT_INDEX in self._known:
             self._note(DEFAULT_INDEX, None, self._known[DEFAULT_INDEX], reused=True)
         else:
-            for _, measurement in self.measurer.stream(self.task, [None]):
-                self._note(DEFAULT_INDEX, None, measurement, reused=False)
+            with closing(self.measurer.stream(self.task, [None])) as arriving:
+                for _, measurement in arriving:
+                    self._note(DEFAULT_INDEX, None, measurement, reused=False)
+        if not self.default:
+            failure = self.records[-1].measurement
+            self.complaint = f"TVM's default schedule failed ({failure.error.name}: {failure.message})"
         self.seconds_default = time.perf_counter() - before
 
-    def measure(self, knobs: Batch) -> Iterator[tuple[int, float]]:
-        """Yield `(row, throughput)`: what is known first, then the rest as it is measured."""
+    def measure(self, knobs: Batch) -> Generator[tuple[int, float]]:
+        """Yield `(row, throughput)`: what is known first, then the rest as it is measured; a repeat is measured once."""
         space = self.task.space
         index = space.to_index(knobs)
         configs = [space.to_config(row) for row in knobs]
-        unknown = [row for row, number in enumerate(index) if number not in self._known]
+        fresh: dict[int, int] = {}  # index: the first row that has it
         for row, number in enumerate(index):
-            if number in self._known:
-                yield row, self._note(number, configs[row], self._known[number], reused=True)
-        if unknown:
-            for place, measurement in self.measurer.stream(self.task, [configs[row] for row in unknown]):
-                row = unknown[place]
-                yield row, self._note(index[row], configs[row], measurement, reused=False)
+            if number not in self._known:
+                fresh.setdefault(number, row)
+        rows = list(fresh.values())
+        later = [row for row in range(len(index)) if row not in rows]
+        for row in later:
+            if index[row] in self._known:
+                yield row, self._note(index[row], configs[row], self._known[index[row]], reused=True)
+        if rows:
+            with closing(self.measurer.stream(self.task, [configs[row] for row in rows])) as arriving:
+                for place, measurement in arriving:
+                    row = rows[place]
+                    yield row, self._note(index[row], configs[row], measurement, reused=False)
+        for row in later:
+            if index[row] in fresh:
+                yield row, self._note(index[row], configs[row], self._known[index[row]], reused=True)
 
     def _note(self, index: int, config: Config | None, measurement: Measurement, *, reused: bool) -> float:
         """Keep a measurement, log it, tell the callbacks; returns its throughput."""
-        record = Record(self.task.key, index, config or {}, measurement)
+        record = Record(self.task.key, index, config, measurement)
         if self.log is not None and not reused:
             self.log.append(record)
         self.records.append(record)
@@ -138,6 +165,7 @@ class Session:
             time.perf_counter() - self.started,
             reused,
             self.errors.copy(),
+            dict(self.messages),
         )
         for callback in self.callbacks:
             callback(progress)
@@ -150,10 +178,17 @@ class Session:
         if tried and sum(self.errors.values()) == tried:
             explanation = f"{self.task.name}: all {tried} trials failed: {summary(self.errors, self.messages)}"
             if not working:
-                raise TuningError(f"{explanation}.")
+                raise TuningError(f"{'; '.join(filter(None, [explanation, self.complaint]))}.")
             warnings.warn(f"{explanation}; TVM's default schedule is all there is.", stacklevel=3)
         if not working:
-            raise TuningError(f"{self.task.name}: the space has no valid configuration, and TVM's default schedule failed.")
+            why = (
+                "the space has no valid configuration"
+                if run.stopped == "exhausted"
+                else f"ended by {run.stopped} before a trial"
+            )
+            raise TuningError(f"{self.task.name}: {'; '.join(filter(None, [why, self.complaint]))}.")
+        if self.complaint:
+            warnings.warn(f"{self.task.name}: {self.complaint}; the result is not compared with it.", stacklevel=3)
         default = next((candidate for candidate in working if candidate.config is None), None)
         return TuneResult(
             min(working, key=lambda candidate: (candidate.seconds, candidate.index)),  # not by order of arrival
@@ -167,5 +202,4 @@ class Session:
 
     def _candidate(self, record: Record) -> Candidate:
         seconds = record.measurement.cost
-        config = None if record.index == DEFAULT_INDEX else record.config
-        return Candidate(config, record.index, seconds, self.task.gflops(seconds))
+        return Candidate(record.config, record.index, seconds, self.task.gflops(seconds))

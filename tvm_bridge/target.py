@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
 import os
@@ -9,12 +10,14 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 FALLBACK_CUDA_ARCH = "sm_80"
 """Code for a CUDA target without `arch` is generated for this where no GPU can be asked."""
 
-_IMPLIED = {"keys": None, "tag": None, "device": None, "host": None, "max_num_threads": 1024, "thread_warp_size": 32}
+_IMPLIED = {"keys": None, "tag": None, "device": None, "host": None, "model": "unknown", "link-params": 0}
+_IMPLIED |= {"max_num_threads": 1024, "thread_warp_size": 32}
 """Attributes that TVM adds by itself; None stands for any value."""
 
 _LISTS = ("mattr", "libs")
@@ -65,6 +68,11 @@ class Target:
                 del attributes["mtriple"]
             if "mcpu" not in attributes and "mtriple" not in attributes:
                 attributes["mcpu"] = _host_cpu()
+            elif "mtriple" not in attributes and attributes["mcpu"] not in (known := _host_architectures()):
+                close = difflib.get_close_matches(attributes["mcpu"], known, n=3)
+                raise ValueError(
+                    f"target: LLVM knows no CPU {attributes['mcpu']!r}; did you mean one of {close or sorted(known)}?"
+                )
             attributes.setdefault("num-cores", host_cores())
         elif self.kind == "cuda":
             attributes.setdefault("arch", _cuda_arch() or FALLBACK_CUDA_ARCH)
@@ -123,12 +131,29 @@ def _host_cpu() -> str:
     return str(tvm.get_global_func("target.llvm_get_system_cpu")())
 
 
+@functools.cache
+def _host_architectures() -> frozenset[str]:
+    """The CPUs of this machine's kind that LLVM can compile for; it takes another name without a word, and ignores it."""
+    import tvm
+
+    return frozenset(map(str, tvm.get_global_func("target.llvm_get_cpu_archlist")(tvm.target.Target("llvm"))))
+
+
 def host_cores() -> int:
-    """Physical cores this process may run on: two threads of one core share its vector units."""
+    """Physical cores this process may use: two threads of one core share its vector units, and a container may have fewer."""
     import psutil
 
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, psutil.cpu_count(logical=False) or allowed)
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed, _container_cores() or allowed))
+
+
+def _container_cores(limits: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
+    """Whole cores of a container's CPU quota; None without one."""
+    try:
+        quota, period = limits.read_text().split()
+        return int(quota) // int(period)
+    except (OSError, ValueError):  # no such file, or "max"
+        return None
 
 
 @functools.cache

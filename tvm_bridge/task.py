@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import tvm_ffi
+
 from search import KnobSpace
 from tvm_bridge import templates
 from tvm_bridge.records import TaskKey
@@ -45,8 +47,9 @@ class Task:
 
     @property
     def key(self) -> TaskKey:
-        """What identifies the task in records: target, operator and arguments."""
-        return TaskKey.of(self.target, self.operator, self.args)
+        """What identifies the task in records: target, operator, arguments, and its function if it has one."""
+        function = "" if self.function is None else f"{tvm_ffi.structural_hash(self.function, map_free_vars=True):016x}"
+        return TaskKey.of(self.target, self.operator, self.args, function)
 
     def gflops(self, seconds: float) -> float:
         """Throughput of a run of `seconds`: GFLOPS, or runs a second where the operation count is unknown."""

@@ -12,11 +12,11 @@ import jax
 import search
 from search import methods as search_methods
 from tvm_bridge.history import sources
-from tvm_bridge.measure.base import Measurer
+from tvm_bridge.measure.base import Measurer, TuningError
 from tvm_bridge.measure.local import Local
 from tvm_bridge.progress import Progress, reporter
 from tvm_bridge.records import Paths, Record, RecordLog
-from tvm_bridge.session import Session, TuneResult, TuningError
+from tvm_bridge.session import Session, TuneResult
 from tvm_bridge.task import Task
 
 
@@ -60,8 +60,8 @@ def tune(
     for name, value in (("trials", trials), ("early_stopping", early_stopping), ("time_limit", time_limit)):
         if value is not None and not value > 0:
             raise ValueError(f"{name}: {value} must be greater than 0.")
-    if not -(1 << 63) <= seed < 1 << 63:
-        raise ValueError(f"seed: {seed} must fit into 64 bits.")
+    if not 0 <= seed < 1 << 32:  # JAX would fold others onto these
+        raise ValueError(f"seed: {seed} must lie in 0 .. {(1 << 32) - 1}.")
     options: dict[str, Any] = {}
     if search_methods.learns_from_history(make):
         options["history"] = sources(history, task) if history is not None else []

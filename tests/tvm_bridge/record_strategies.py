@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.tvm_bridge.strategies import convolutions
 from tvm_bridge.measure.base import ErrorCategory, Measurement
-from tvm_bridge.records import Record, TaskKey
+from tvm_bridge.records import DEFAULT_INDEX, Record, TaskKey
 from tvm_bridge.target import Target
 from tvm_bridge.task import Task, task_of
 from tvm_bridge.workload import Conv2d
@@ -41,7 +41,7 @@ def record(index: int = 0, seconds: float | None = 1e-3, *, task: Task | None = 
     if seconds is None:
         fields = {"error": ErrorCategory.RUNTIME_DEVICE} | fields
     measurement = Measurement(() if seconds is None else (seconds,), **fields)
-    config = {} if index < 0 else task.space.to_config(task.space.from_index(index))
+    config = None if index < 0 else task.space.to_config(task.space.from_index(index))
     return Record(task.key, index, config, measurement)
 
 
@@ -113,10 +113,14 @@ failures = st.builds(
     st.text(max_size=20),
 )
 
-records = st.builds(Record, task_keys, st.integers(-1, 2**70), configs, measurements | failures)
+records = st.builds(Record, task_keys, st.integers(0, 2**70), configs, measurements | failures) | st.builds(
+    Record, task_keys, st.just(DEFAULT_INDEX), st.none(), measurements | failures
+)
 
 
 def as_logged(record: Record) -> Record:
     """The record as a log gives it back: the outermost factor of a split is left to be resolved."""
+    if record.config is None:
+        return record
     config = {name: (-1, *value[1:]) if isinstance(value, tuple) else value for name, value in record.config.items()}
     return replace(record, config=config)

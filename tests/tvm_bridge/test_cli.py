@@ -360,7 +360,8 @@ def test_replay_prints_the_best_of_every_task(command, tmp_path, method):
 def test_replay_shows_its_progress_on_the_error_stream(command, tmp_path):
     write_table(tmp_path / "table.json")
     _, _, complaints = command("replay table.json --trials 2")
-    assert "Progress: (2/2)" in complaints.splitlines()[-1]
+    assert "Progress: (2/2)" in complaints.splitlines()[-2]
+    assert complaints.splitlines()[-1] == "Failed: 1 x UNKNOWN (CompilationFailedConfig)"
 
 
 def test_replay_obeys_its_limits(command, tmp_path):

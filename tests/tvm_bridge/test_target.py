@@ -183,3 +183,15 @@ def test_threads_are_the_cores_of_a_cpu():
 
 def test_tvms_own_object_is_this_machine_too():
     assert Target.parse(tvm.target.Target("llvm")).resolve() == Target.parse("llvm").resolve()
+
+
+def test_unknown_cpu_is_refused_with_the_nearest_names():
+    with pytest.raises(ValueError, match=r"target: LLVM knows no CPU 'znver44'; did you mean one of \['znver4'"):
+        Target.parse("llvm -mcpu=znver44").resolve()
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("200000 100000", 2), ("350000 100000", 3), ("max 100000", None), ("", None)])
+def test_container_quota_bounds_the_cores(tmp_path, quota, cores):
+    (tmp_path / "cpu.max").write_text(quota)
+    assert target_module._container_cores(tmp_path / "cpu.max") == cores
+    assert target_module._container_cores(tmp_path / "none") is None

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ import tvm
 
 import tvm_bridge as bridge
 from search.methods.random import random_search
-from tests.tvm_bridge.measure.kernels import small_task
+from tests.tvm_bridge.measure.kernels import calling, small_task
 from tvm_bridge.measure.base import ErrorCategory, Measurement, Measurer
 from tvm_bridge.records import DEFAULT_INDEX
 
@@ -122,7 +123,7 @@ def test_resuming_from_any_prefix_ends_with_the_same_records(tmp_path, cut):
 
 SCRIPT = """
 import sys, tvm_bridge as bridge
-from tests.tvm_bridge.measure.kernels import small_task
+from tests.tvm_bridge.measure.kernels import calling, small_task
 with bridge.Local(min_repeat_ms=30, repeat=2) as measurer:
     bridge.tune(small_task(), trials=16, log=sys.argv[1], measurer=measurer, progress=False)
 """
@@ -172,6 +173,57 @@ def test_one_log_serves_several_tasks(tmp_path):
     measurer = Pretended(by_tiles)
     tune(other, measurer, trials=6, log=tmp_path / "log.jsonl")
     assert measurer.asked == []
+
+
+def test_failing_default_is_told():
+    with pytest.warns(
+        UserWarning, match=r"default schedule failed \(RUN_TIMEOUT: stopped after 10 s\); the result is not compared"
+    ):
+        result = tune(small_task(), Pretended(by_tiles, default=None), trials=5)
+    assert result.default is None
+    assert result.best.config is not None
+
+
+def test_best_record_of_a_task_can_be_built_even_if_it_is_the_default(tmp_path):
+    tune(small_task(), Pretended(by_tiles, default=1e-9), trials=4, log=tmp_path / "log.jsonl")
+    best = bridge.best_records(tmp_path / "log.jsonl")[small_task().key]
+    assert best.config is None
+    assert bridge.build(small_task(), best.config)["main"]
+
+
+def test_log_of_another_version_of_the_template_is_refused(tmp_path):
+    result = tune(small_task(), Pretended(by_tiles), trials=2)
+    for wrong in ({"index": result.records[1].index + 1}, {"config": {"tile_q": (1, 2)}}):
+        (tmp_path / "log.jsonl").write_text(replace(result.records[1], **wrong).to_json() + "\n")
+        with pytest.raises(ValueError, match=r"log: .* numbers this task's configurations otherwise"):
+            tune(small_task(), Pretended(by_tiles), trials=2, log=tmp_path / "log.jsonl")
+
+
+def test_function_with_an_epilogue_is_another_task():
+    assert calling("abs", 1).key != small_task().key
+    assert calling("abs", 1).key == calling("abs", 1).key != calling("abs", 2).key
+
+
+def test_repeat_in_a_batch_is_measured_once(tmp_path):
+    def repeating(space, *, key):
+        rows = space.sample(key, 2)
+        yield rows[[0, 1, 0]]
+
+    measurer = Pretended(by_tiles)
+    result = tune(small_task(), measurer, method=repeating, trials=3, log=tmp_path / "log.jsonl")
+    assert len(measurer.asked) == 3  # the default and two
+    assert len(bridge.read_records(tmp_path / "log.jsonl")) == 3
+    assert len(result.records) == 4
+
+
+def test_failures_are_counted_at_the_end(capsys):
+    def every_other(config):
+        return by_tiles(config) if config["unroll_explicit"] else None
+
+    result = bridge.tune(small_task(), measurer=Pretended(every_other), trials=20)
+    failed = result.errors[ErrorCategory.RUN_TIMEOUT]
+    assert 0 < failed < 20
+    assert capsys.readouterr().err.splitlines()[-1] == f"Failed: {failed} x RUN_TIMEOUT (stopped after 10 s)"
 
 
 def test_all_failed_without_a_default_says_why():
@@ -238,6 +290,8 @@ def test_history_reaches_methods_that_learn(tmp_path):
         ({"trials": 0}, "trials: 0 must be greater than 0"),
         ({"early_stopping": 0}, "early_stopping: 0 must be greater than 0"),
         ({"time_limit": -1.0}, "time_limit: -1.0 must be greater than 0"),
+        ({"seed": -1}, "seed: -1 must lie in 0"),
+        ({"seed": 1 << 32}, "seed: 4294967296 must lie in 0"),
         ({"method": "randon"}, "method: 'randon' is not one of random, .*Did you mean 'random'"),
     ],
 )

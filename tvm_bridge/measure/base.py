@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Self
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 class DeviceError(RuntimeError):
     """The device a task is for cannot be used; the message says why and what would work."""
+
+
+class TuningError(RuntimeError):
+    """Nothing that was tried works; the message counts the failures by category."""
 
 
 class ErrorCategory(IntEnum):
@@ -80,7 +84,7 @@ class Measurer(ABC):
         """
 
     @abstractmethod
-    def stream(self, task: Task, configs: Sequence[Config | None]) -> Iterator[tuple[int, Measurement]]:
+    def stream(self, task: Task, configs: Sequence[Config | None]) -> Generator[tuple[int, Measurement]]:
         """Yield `(position, measurement)` as results arrive, in any order; None stands for TVM's default schedule.
 
         Closing the iterator drops what is under way.

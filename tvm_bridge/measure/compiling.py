@@ -6,7 +6,8 @@ import importlib.util
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tvm.support.cc import get_cc
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from tvm_bridge.task import Task
 
 
+MOST_BUILDERS = 16
+"""Builders unless told otherwise are as many as there are cores, up to this: each takes about 0.4 GiB."""
+
+
 class Compiling(Measurer):
     """What local and remote measuring share: candidates are compiled here by a pool of processes, and run by others."""
 
@@ -30,16 +35,16 @@ class Compiling(Measurer):
             raise ValueError(f"builders: {builders} must be at least 1.")
         self._tracker = tracker
         self._timing, self._limits = timing, limits
-        self._builders = builders or host_cores()
+        self._builders = builders or min(host_cores(), MOST_BUILDERS)
         self._pipelines: dict[Target, Pipeline] = {}
         self._workers: list[Worker] = []
-        self._folder = ""
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def device(self, task: Task) -> str:
         """Name the device that will measure the task; `DeviceError` if there is none."""
         return self._pipeline(task.target).device(subject_of(task))
 
-    def stream(self, task: Task, configs: Sequence[Config | None]) -> Iterator[tuple[int, Measurement]]:
+    def stream(self, task: Task, configs: Sequence[Config | None]) -> Generator[tuple[int, Measurement]]:
         """Yield `(position, measurement)` as candidates finish; configurations the target refuses are not even built."""
         able: list[tuple[int, Config | None]] = []
         for position, config in enumerate(configs):
@@ -53,8 +58,9 @@ class Compiling(Measurer):
                     Measurement((), ErrorCategory.INSTANTIATION, message, timestamp=time.time(), device=self.device(task)),
                 )
         pipeline = self._pipeline(task.target)
-        for place, measurement in pipeline.stream(subject_of(task), [config for _, config in able]):
-            yield able[place][0], measurement
+        with closing(pipeline.stream(subject_of(task), [config for _, config in able])) as arriving:
+            for place, measurement in arriving:
+                yield able[place][0], measurement
 
     def close(self) -> None:
         """End the processes and remove their files; measuring again starts new ones."""
@@ -62,9 +68,9 @@ class Compiling(Measurer):
             worker.stop()
         self._workers.clear()
         self._pipelines.clear()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = ""
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
     def _devices(self) -> int:
         """How many devices to run on at once."""
@@ -72,14 +78,20 @@ class Compiling(Measurer):
 
     def _pipeline(self, target: Target) -> Pipeline:
         if target not in self._pipelines:
-            self._folder = self._folder or tempfile.mkdtemp(prefix="gausstune-")
-            builders = [Worker(_compiler_environment(target)) for _ in range(self._builders)]
-            runners = [Worker({"TVM_NUM_THREADS": str(target.threads)}) for _ in range(self._devices())]
+            if self._timing.cache_flush and target.kind != "llvm":
+                raise ValueError(f"cache_flush: it empties a CPU's caches; leave it out for {target.kind}.")
+            self._folder = self._folder or tempfile.TemporaryDirectory(prefix="gausstune-", ignore_cleanup_errors=True)
+            folder = tempfile.mkdtemp(dir=self._folder.name)
+            inside = {"TMPDIR": folder}  # compilers that are stopped leave their own files behind
+            load = ["tvm_bridge.measure.jobs"]
+            builders = [Worker(_compiler_environment(target) | inside, modules=load) for _ in range(self._builders)]
+            threads = {"TVM_NUM_THREADS": str(target.threads)}
+            runners = [Worker(threads | inside, modules=load) for _ in range(self._devices())]
             self._workers += builders + runners
             self._pipelines[target] = Pipeline(
                 builders,
                 runners,
-                folder=self._folder,
+                folder=folder,
                 suffix=_library_suffix(target),
                 limits=self._limits,
                 timing=self._timing,
@@ -106,9 +118,16 @@ def subject_of(task: Task) -> Subject:
 
 def _compiler_environment(target: Target) -> dict[str, str]:
     """CUDA code is compiled by NVRTC where its bindings are installed (extra `cuda`), else by the nvcc on the path."""
-    if target.kind == "cuda" and importlib.util.find_spec("cuda") is None and shutil.which("nvcc"):
+    if target.kind == "cuda" and not _has_bindings() and shutil.which("nvcc"):
         return {"TVM_CUDA_COMPILE_MODE": "nvcc"}
     return {}
+
+
+def _has_bindings() -> bool:
+    try:
+        return importlib.util.find_spec("cuda.bindings") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _library_suffix(target: Target) -> str:

@@ -40,7 +40,7 @@ class Timing:
     - `number`: runs averaged into one time; raised until a repeat takes `min_repeat_ms` milliseconds.
     - `repeat`: times taken.
     - `warmup`: runs before the first time, beside the one that is checked.
-    - `cache_flush`: empty the CPU's caches of all but the first argument before each repeat (with number=1 they stay cold).
+    - `cache_flush`: empty the CPU's caches of all arguments but the first before each repeat, which is a single run then.
     - `check`: compare the result with the reference.
     """
 
@@ -91,13 +91,13 @@ def build(subject: Subject, config: dict[str, Any] | None, path: str) -> Built |
         scheduled = schedule(subject.prim_func(), subject.operator, subject.target, config)
         kernel, packers = packing.split(scheduled)
     except Exception as error:
-        return Failure(ErrorCategory.INSTANTIATION, _first_line(error))
-    functions = {"main": kernel} | {f"pack_{place}": packer for place, packer in packers.items()}
+        return Failure(ErrorCategory.INSTANTIATION, _in_short(error))
+    functions = {"main": kernel} | packing.by_name(packers)
     try:
         _export(compiled(functions, subject.target), path)
     except Exception as error:
         device = any(word in str(error) for word in ("Compilation error:", "nvcc", "NVRTC"))  # TVM gives them no type
-        return Failure(ErrorCategory.COMPILE_DEVICE if device else ErrorCategory.COMPILE_HOST, _first_line(error))
+        return Failure(ErrorCategory.COMPILE_DEVICE if device else ErrorCategory.COMPILE_HOST, _in_short(error))
     return Built(path, shapes(kernel), tuple(packers))
 
 
@@ -132,12 +132,14 @@ _runner = Runner()
 def prepare(subject: Subject, tracker: Tracker | None, session_limit: float, check: bool) -> str | Unreachable:
     """Take hold of the device, make the subject's inputs and the result its kernels are checked against.
 
-    With a tracker a fresh session is asked for as soon as a device is free; the server ends it after `session_limit` seconds.
+    With a tracker a fresh session is asked for last, so that no device waits for the reference; the server ends it after
+    `session_limit` seconds.
 
     **Returns:** the device's name.
     """
-    name = local_device(subject.target.kind) if tracker is None else _remote_device(tracker, session_limit)
-    if isinstance(name, str) and _runner.subject != subject:
+    if tracker is None and isinstance(absent := local_device(subject.target.kind), Unreachable):
+        return absent
+    if _runner.subject != subject:
         function = subject.prim_func()
         *inputs, (output, dtype) = shapes(function)
         generator = np.random.default_rng(0)
@@ -149,7 +151,7 @@ def prepare(subject: Subject, tracker: Tracker | None, session_limit: float, che
             compiled({"main": function}, Target("llvm")).mod["main"](*map(tvm.runtime.tensor, _runner.inputs), result)
             _runner.expected = result.numpy()
         _runner.subject = subject
-    return name
+    return local_device(subject.target.kind) if tracker is None else _remote_device(tracker, session_limit)
 
 
 def local_device(kind: str) -> str | Unreachable:
@@ -172,7 +174,7 @@ def _remote_device(tracker: Tracker, session_limit: float) -> str | Unreachable:
         _runner.session = link.request(tracker.key, session_timeout=session_limit)
         link.close()
     except Exception as error:
-        return Unreachable(f"no device {tracker.key!r} at the tracker {tracker.host}:{tracker.port}: {_first_line(error)}")
+        return Unreachable(f"no device {tracker.key!r} at the tracker {tracker.host}:{tracker.port}: {_in_short(error)}")
     return f"{tracker.key} (RPC)"
 
 
@@ -203,16 +205,16 @@ def run(built: Built, kind: str, timing: Timing) -> list[float] | Failure | Unre
         evaluator = module.time_evaluator(
             "main",
             device,
-            number=timing.number,
+            number=1 if timing.cache_flush else timing.number,
             repeat=timing.repeat,
-            min_repeat_ms=timing.min_repeat_ms,
+            min_repeat_ms=0 if timing.cache_flush else timing.min_repeat_ms,
             f_preproc="cache_flush_cpu_non_first_arg" if timing.cache_flush else "",
         )
         return [float(seconds) for seconds in evaluator(*arguments, result).results]
     except Exception as error:
         if session is not None:
-            return Unreachable(_first_line(error))
-        return Failure(ErrorCategory.RUNTIME_DEVICE, _first_line(error))
+            return Unreachable(_in_short(error))
+        return Failure(ErrorCategory.RUNTIME_DEVICE, _in_short(error))
 
 
 def _difference(result: np.ndarray) -> str:
@@ -239,6 +241,7 @@ def cpu_name() -> str:
     return f"{name}, {os.environ.get('TVM_NUM_THREADS', os.cpu_count())} threads"
 
 
-def _first_line(error: Exception) -> str:
+def _in_short(error: Exception) -> str:
+    """The error's type and its last line, which is where TVM says what is wrong."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:300]

@@ -15,10 +15,10 @@ class Local(Compiling):
     - `number`, `repeat`, `min_repeat_ms`: a time is the mean of at least `number` runs and `min_repeat_ms` milliseconds, and
       `repeat` times are taken.
     - `warmup`: runs before the first time.
-    - `cache_flush`: empty the CPU's caches before each repeat.
+    - `cache_flush`: empty the CPU's caches before each time, which is a single run then.
     - `check`: compare each kernel's result with the reference; a wrong one counts as failed (category 5).
     - `build_limit`, `run_limit`: seconds a candidate may take, counted from when its build or run starts.
-    - `builders`: processes that compile; as many as there are cores if None.
+    - `builders`: processes that compile; as many as there are cores, up to 16, if None.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ import itertools
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import Any
@@ -24,10 +24,13 @@ PATIENCE = 6
 """TVM's default schedule may be this much slower than the limits allow: it is measured once, and all others against it."""
 
 ATTEMPTS = 3
-"""Devices a candidate is tried on before its failure counts as its own."""
+"""Devices a candidate is tried on, and processes that may die as they start, before the failure counts."""
 
 PREPARATION_LIMIT = 300.0
-"""Seconds to wait for a device and for the reference result."""
+"""Seconds to wait for the reference result and for a device."""
+
+AHEAD = 8
+"""Candidates built ahead of the runners, for each builder: what a kill can cost in builds."""
 
 
 @dataclass(frozen=True)
@@ -88,25 +91,32 @@ class Pipeline:
         self._limits, self._timing = limits, timing
         self._tracker, self._overlap = tracker, overlap
         self._serial = itertools.count()
-        self._name = ""
+        self._name = f"{tracker.key} (RPC)" if tracker else ""
         self._refusals = 0
+        for worker in self._workers:
+            worker.start()  # all at once: each takes a second or two to load
+
+    @property
+    def _workers(self) -> list[Worker]:
+        return [*self._builders, *(runner.worker for runner in self._runners)]
 
     def device(self, subject: jobs.Subject) -> str:
-        """Name the device that runs the subject, once one has been had.
+        """Name the device that runs the subject.
 
         **Raises:** `DeviceError` if there is none.
         """
-        if not self._name:
-            runner = self._runners[0]
-            outcome = runner.worker.call(jobs.prepare, *self._preparation(subject), limit=PREPARATION_LIMIT)
-            self._prepared(runner, subject, outcome, patient=False)
+        runner = self._runners[0]
+        while not self._name:
+            self._note(runner, subject, runner.worker.call(jobs.prepare, *self._preparation(subject), limit=PREPARATION_LIMIT))
         return self._name
 
-    def stream(self, subject: jobs.Subject, configs: Sequence[dict[str, Any] | None]) -> Iterator[tuple[int, Measurement]]:
+    def stream(self, subject: jobs.Subject, configs: Sequence[dict[str, Any] | None]) -> Generator[tuple[int, Measurement]]:
         """Yield `(position, measurement)` as candidates finish.
 
-        **Raises:** `DeviceError` if no device can be had any more.
+        **Raises:** `DeviceError` if no device can be had any more, `RuntimeError` if another stream is still open.
         """
+        if any(worker.busy for worker in self._workers):
+            raise RuntimeError("measurer: it is still measuring for another stream; finish that one or close it.")
         flow = _Flow(subject, configs, deque(range(len(configs))), len(configs))
         try:
             while flow.left:
@@ -115,7 +125,7 @@ class Pipeline:
                     flow.left -= 1
                     yield finished
         finally:
-            for worker in [*self._builders, *(runner.worker for runner in self._runners)]:
+            for worker in self._workers:
                 if worker.busy:
                     worker.stop()
             for built, _ in flow.built.values():
@@ -125,7 +135,7 @@ class Pipeline:
         """Give idle processes their next jobs."""
         running = any(runner.worker.busy for runner in self._runners)
         compiling = any(builder.busy for builder in self._builders)
-        chunk = 8 * len(self._builders)
+        chunk = AHEAD * len(self._builders)
         if flow.building and not compiling and (len(flow.ready) >= chunk or not flow.waiting):
             flow.building = False
         elif not flow.building and not running and not flow.ready:
@@ -142,22 +152,21 @@ class Pipeline:
                     self._advance(runner, flow.ready.popleft(), flow)
 
     def _advance(self, runner: _Runner, position: int, flow: _Flow) -> None:
-        """Give a runner a candidate: prepare it for the subject first if need be."""
-        if not runner.worker.alive or runner.prepared != flow.subject:
-            runner.prepared = None
-            runner.worker.submit(position, jobs.prepare, *self._preparation(flow.subject), limit=PREPARATION_LIMIT)
-        else:
+        """Give a runner a candidate; one that is not prepared for the subject, or has died since, is prepared first."""
+        if runner.prepared == flow.subject:
             limit = self._limits.run * (PATIENCE if flow.configs[position] is None else 1)
-            built, _ = flow.built[position]
-            runner.worker.submit(position, jobs.run, built, flow.subject.target.kind, self._timing, limit=limit)
+            job = (jobs.run, flow.built[position][0], flow.subject.target.kind, self._timing)
+            if runner.worker.submit(position, *job, limit=limit, restart=False):
+                return
+        runner.prepared = None
+        runner.worker.submit(position, jobs.prepare, *self._preparation(flow.subject), limit=PREPARATION_LIMIT)
 
     def _preparation(self, subject: jobs.Subject) -> tuple[Any, ...]:
-        return subject, self._tracker, PREPARATION_LIMIT + PATIENCE * self._limits.run, self._timing.check
+        return subject, self._tracker, PATIENCE * self._limits.run + 30, self._timing.check
 
-    def _collect(self, flow: _Flow) -> Iterator[tuple[int, Measurement]]:
+    def _collect(self, flow: _Flow) -> Generator[tuple[int, Measurement]]:
         """Wait until a process says something or runs out of time, and yield the candidates that are finished."""
-        workers = [*self._builders, *(runner.worker for runner in self._runners)]
-        busy = [worker for worker in workers if worker.busy]
+        busy = [worker for worker in self._workers if worker.busy]
         patience = min(worker.deadline for worker in busy) - time.monotonic()
         wait([worker.connection for worker in busy], timeout=max(0.0, patience) + 0.01)
         for builder in self._builders:
@@ -170,7 +179,7 @@ class Pipeline:
             position = runner.worker.job
             if runner.worker.busy and (outcome := runner.worker.poll()):
                 if runner.prepared is None:
-                    if self._prepared(runner, flow.subject, outcome, patient=self._tracker is not None):
+                    if self._note(runner, flow.subject, outcome):
                         self._advance(runner, position, flow)
                     else:
                         flow.ready.appendleft(position)
@@ -184,26 +193,38 @@ class Pipeline:
             flow.built[position] = outcome.value, outcome.seconds
             flow.ready.append(position)
             return None
+        flow.losses[position] += not outcome.started
+        if not outcome.started and flow.losses[position] < ATTEMPTS:
+            flow.waiting.appendleft(position)
+            return None
         categories = {"timeout": ErrorCategory.BUILD_TIMEOUT, "crash": ErrorCategory.COMPILE_HOST}
         return self._failure(outcome, categories, outcome.seconds)
 
-    def _prepared(self, runner: _Runner, subject: jobs.Subject, outcome: Outcome, *, patient: bool) -> bool:
-        """Whether a runner has its device; a refusal is counted, and the last one raised."""
+    def _note(self, runner: _Runner, subject: jobs.Subject, outcome: Outcome) -> bool:
+        """Whether a runner has its device and the reference; refusals in a row are counted, and the last one raised."""
         if isinstance(outcome.value, str):
             runner.prepared, self._name, self._refusals = subject, outcome.value, 0
             return True
         self._refusals += 1
-        if not patient or self._refusals >= ATTEMPTS * len(self._runners):
-            raise DeviceError(outcome.message if outcome.failure else outcome.value.message)
+        absent = self._tracker is None and isinstance(outcome.value, jobs.Unreachable)  # asking again would not help
+        if absent or self._refusals >= ATTEMPTS * len(self._runners):
+            self._refusals = 0
+            if isinstance(outcome.value, jobs.Unreachable):
+                raise DeviceError(outcome.value.message)
+            place = (
+                f"a device {self._tracker.key!r} of the tracker" if self._tracker else f"this machine's {subject.target.kind}"
+            )
+            raise DeviceError(f"{place} could not be prepared ({outcome.message}); is it in use, or short of memory?")
         return False
 
     def _ran(self, runner: _Runner, position: int, outcome: Outcome, flow: _Flow) -> Measurement | None:
         """The result of a run, or None if the device was lost and the candidate is to be tried on another."""
         if self._tracker is not None:
             runner.prepared = None
+            # A powered-off server looks like a hang: a time-out gets a second chance, a broken link a third.
             lost = isinstance(outcome.value, jobs.Unreachable) or outcome.failure == "crash"
-            flow.losses[position] += lost
-            if lost and flow.losses[position] < ATTEMPTS:
+            flow.losses[position] += ATTEMPTS - 1 if outcome.failure == "timeout" else lost
+            if (lost or outcome.failure == "timeout") and flow.losses[position] < ATTEMPTS:
                 flow.ready.appendleft(position)
                 return None
         built, seconds = flow.built.pop(position)
@@ -211,8 +232,7 @@ class Pipeline:
         seconds += outcome.seconds
         if isinstance(outcome.value, list):
             return Measurement(tuple(outcome.value), all_cost=seconds, timestamp=time.time(), device=self._name)
-        if flow.subject.target.kind != "llvm":
-            runner.worker.stop()  # an error can poison the context of a GPU
+        runner.worker.stop()  # it may have written where it should not, and an error poisons the context of a GPU
         categories = {"timeout": ErrorCategory.RUN_TIMEOUT, "crash": ErrorCategory.RUNTIME_DEVICE}
         return self._failure(outcome, categories, seconds)
 
@@ -220,7 +240,7 @@ class Pipeline:
         if isinstance(outcome.value, jobs.Failure):
             error, message = outcome.value.error, outcome.value.message
         elif isinstance(outcome.value, jobs.Unreachable):
-            error, message = ErrorCategory.RUNTIME_DEVICE, f"lost {ATTEMPTS} devices: {outcome.value.message}"
+            error, message = ErrorCategory.RUNTIME_DEVICE, f"failed on {ATTEMPTS} devices, last: {outcome.value.message}"
         else:
             error, message = categories.get(outcome.failure, ErrorCategory.UNKNOWN), outcome.message
         return Measurement((), error, message, seconds, time.time(), self._name)

@@ -6,6 +6,7 @@ job does: the process says so once it has loaded what the job needs.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -26,12 +27,16 @@ STARTUP_LIMIT = 120.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: with a value, or by "timeout", "crash" or "exception" and a message."""
+    """How a job ended: with a value, or by "timeout", "crash" or "exception" and a message.
+
+    `started` is False if its process ended before the work began, which is not the job's fault.
+    """
 
     value: Any = None
     failure: str = ""
     message: str = ""
     seconds: float = 0.0
+    started: bool = True
 
 
 class Worker:
@@ -40,10 +45,12 @@ class Worker:
     **Arguments:**
 
     - `environment`: variables set for the process.
+    - `modules`: names of modules that it loads as it starts.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None, *, modules: Sequence[str] = ()) -> None:
         self._environment = dict(environment or {})
+        self._modules = list(modules)
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._complaints: Any = None
@@ -59,8 +66,8 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether there is a process; a new one knows nothing of earlier jobs."""
-        return self._process is not None
+        """Whether the process lives; a new one knows nothing of earlier jobs."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def connection(self) -> Connection:
@@ -73,20 +80,30 @@ class Worker:
         """When the job will be stopped, on `time.monotonic`'s clock."""
         return self._began + (self._limit if self._started else STARTUP_LIMIT)
 
-    def submit(self, job: Any, function: Callable[..., Any], *args: Any, limit: float) -> None:
-        """Start `function(*args)`, a function of an importable module; `job` is the caller's mark for it."""
+    def start(self) -> None:
+        """Start the process, unless it lives: it loads while others do."""
+        if not self.alive:
+            self.stop()
+            self._start()
+
+    def submit(self, job: Any, function: Callable[..., Any], *args: Any, limit: float, restart: bool = True) -> bool:
+        """Start `function(*args)`, a function of an importable module; `job` is the caller's mark for it.
+
+        **Returns:** whether the job was started: always, unless the process has died and may not be replaced.
+        """
         assert not self.busy
-        for attempt in range(2):
-            if self._process is None:
-                self._start()
+        for _ in range(2):
+            if not self.alive and not restart:
+                return False
+            self.start()
+            # Marked before it is sent: an interrupt in between must not leave a process at work that counts as idle.
+            self.job, self._limit, self._began, self._started = job, limit, time.monotonic(), False
             try:
                 self.connection.send((function, args))
-                break
-            except (BrokenPipeError, ConnectionError):  # died between jobs
+                return True
+            except (BrokenPipeError, ConnectionError):  # died since
                 self.stop()
-                if attempt:
-                    raise
-        self.job, self._limit, self._began, self._started = job, limit, time.monotonic(), False
+        raise RuntimeError("worker processes die as they start; does this Python import tvm_bridge?")
 
     def poll(self) -> Outcome | None:
         """How the job ended, or None while it runs. A job past its limit is stopped with its process."""
@@ -101,23 +118,29 @@ class Worker:
         except (EOFError, ConnectionError):
             return self._end(Outcome(failure="crash", message=self._last_words()), kill=True)
         if time.monotonic() > self.deadline:
-            return self._end(Outcome(failure="timeout", message=f"stopped after {self._limit:g} s"), kill=True)
+            limit = self._limit if self._started else STARTUP_LIMIT
+            return self._end(Outcome(failure="timeout", message=f"stopped after {limit:g} s"), kill=True)
         return None
 
     def call(self, function: Callable[..., Any], *args: Any, limit: float) -> Outcome:
         """Do one job and wait for it."""
-        self.submit(function, function, *args, limit=limit)
-        while True:
-            self.connection.poll(max(0.0, self.deadline - time.monotonic()) + 0.01)
-            outcome = self.poll()
-            if outcome is not None:
-                return outcome
+        try:
+            self.submit(function, function, *args, limit=limit)
+            while True:
+                self.connection.poll(max(0.0, self.deadline - time.monotonic()) + 0.01)
+                outcome = self.poll()
+                if outcome is not None:
+                    return outcome
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
-        """End the process and drop its job; the next job starts a new one."""
+        """End the process, with the compilers it may have started, and drop its job; the next job starts a new one."""
         self.job = None
         if self._process is not None:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self.connection.close()
             self._complaints.close()
@@ -128,7 +151,7 @@ class Worker:
         self.job = None
         if kill:
             self.stop()
-        return Outcome(outcome.value, outcome.failure, outcome.message, seconds)
+        return replace(outcome, seconds=seconds, started=self._started)
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -136,13 +159,13 @@ class Worker:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", worker.__file__, str(theirs.fileno())],
+                [sys.executable, "-P", worker.__file__, str(theirs.fileno()), *self._modules],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._complaints,
                 stderr=self._complaints,
                 env=os.environ | {"PYTHONPATH": path} | self._environment,
-                start_new_session=True,  # Ctrl-C is for the caller, who stops the process
+                start_new_session=True,  # Ctrl-C is for the caller, who stops the whole group
             )
         finally:
             theirs.close()

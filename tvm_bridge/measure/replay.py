@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tvm_bridge.measure.base import ErrorCategory, Measurement, Measurer
@@ -33,7 +33,7 @@ class Replay(Measurer):
         """The device of the records."""
         return self._device
 
-    def stream(self, task: Task, configs: Sequence[Config | None]) -> Iterator[tuple[int, Measurement]]:
+    def stream(self, task: Task, configs: Sequence[Config | None]) -> Generator[tuple[int, Measurement]]:
         """Yield what was recorded, in order.
 
         **Raises:** `LookupError` for a configuration that was not recorded, if those are errors.

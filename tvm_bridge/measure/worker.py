@@ -5,8 +5,11 @@ It is run as a script and imports nothing of the project: a job brings the modul
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import select
+import signal
 import sys
 import threading
 import traceback
@@ -14,9 +17,15 @@ from multiprocessing.connection import Connection
 
 
 def main() -> None:
-    """Serve jobs from the socket whose number is the only argument, until the caller is gone."""
+    """Serve jobs from the socket whose number is the first argument, until the caller is gone.
+
+    The modules that the other arguments name are loaded at once, while other processes start.
+    """
     connection = Connection(int(sys.argv[1]))
     threading.Thread(target=_leave_with_caller, args=[connection.fileno()], daemon=True).start()
+    with contextlib.suppress(Exception):  # a job that needs the module will say what is wrong
+        for module in sys.argv[2:]:
+            importlib.import_module(module)
     while True:
         try:
             try:
@@ -32,11 +41,11 @@ def main() -> None:
 
 
 def _leave_with_caller(descriptor: int) -> None:
-    """End the process when the caller hangs up, even in the middle of a job that never ends."""
+    """End the process and what it has started when the caller hangs up, even in the middle of a job that never ends."""
     watch = select.poll()
     watch.register(descriptor, 0)
     watch.poll()
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import subprocess
 import time
 
 
@@ -38,3 +39,10 @@ def process() -> int:
 def hang_holding_the_interpreter() -> None:
     """Busy in C without releasing the interpreter's lock."""
     ctypes.PyDLL(None).sleep(60)
+
+
+def leave_a_child() -> None:
+    """Start a process, say who it is, and hang."""
+    child = subprocess.Popen(["sleep", "60"])
+    print(child.pid, flush=True)
+    time.sleep(60)

@@ -9,6 +9,7 @@ import jax
 import pytest
 
 import tvm_bridge as bridge
+from tests.tvm_bridge.measure import misbehaviour
 from tests.tvm_bridge.measure.kernels import calling, small_task
 from tvm_bridge.measure import compiling
 from tvm_bridge.measure.base import ErrorCategory
@@ -106,8 +107,35 @@ def test_machine_without_a_linker_measures_all_the_same(monkeypatch):
     assert result.ok, result.message
 
 
+def test_runner_that_dies_between_jobs_costs_nothing(unchecked):
+    task = small_task()
+    for _ in range(2):
+        ((_, result),) = unchecked.stream(task, [None])
+        assert result.ok, result.message
+        (pipeline,) = (each for target, each in unchecked._pipelines.items() if target == task.target)
+        pipeline._runners[0].worker._process.kill()
+
+
+def test_second_stream_is_refused_while_the_first_is_at_work(unchecked):
+    task = small_task()
+    unchecked.device(task)
+    worker = unchecked._workers[0]
+    worker.submit("a job of another stream", misbehaviour.sleep, 60, limit=60)
+    with pytest.raises(RuntimeError, match="measurer: it is still measuring for another stream"):
+        next(unchecked.stream(task, [None]))
+    worker.stop()
+    ((_, result),) = unchecked.stream(task, [None])
+    assert result.ok, result.message
+
+
+def test_cache_flush_is_refused_for_a_gpu():
+    with bridge.Local(cache_flush=True) as measurer, pytest.raises(ValueError, match=r"cache_flush: .* leave it out for cuda"):
+        measurer.device(small_task("cuda"))
+
+
 def test_nothing_is_left_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     task = small_task()
     configs = [task.space.to_config(row) for row in task.space.sample(jax.random.key(0), 4)]
     with bridge.Local(**QUICK) as measurer:
@@ -116,5 +144,7 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
         (folder,) = glob.glob(f"{tmp_path}/gausstune-*")
         assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
         stream.close()  # closed in the middle: libraries that wait are removed
-        assert os.listdir(folder) == []
+        assert glob.glob(f"{folder}/*/*.so") == []
+    with bridge.Local(**QUICK, build_limit=0.05) as measurer:
+        assert len(list(measurer.stream(task, configs))) == 4  # compilers that were stopped
     assert os.listdir(tmp_path) == []

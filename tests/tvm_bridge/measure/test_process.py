@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from tests.tvm_bridge.measure import misbehaviour
@@ -40,7 +41,7 @@ def test_environment_reaches_the_process(worker):
     ],
 )
 def test_misbehaviour_costs_one_job(worker, job, arguments, failure, message):
-    outcome = worker.call(job, *arguments, limit=0.2)
+    outcome = worker.call(job, *arguments, limit=0.2 if failure == "timeout" else 30)
     assert (outcome.failure, outcome.value) == (failure, None)
     assert message in outcome.message
     assert worker.call(misbehaviour.add_one, 1, limit=10).value == 2
@@ -54,6 +55,44 @@ def test_process_killed_between_jobs_is_replaced(worker):
     os.kill(worker.call(misbehaviour.process, limit=10).value, signal.SIGKILL)
     time.sleep(0.1)
     assert worker.call(misbehaviour.add_one, 1, limit=10).value == 2
+
+
+def test_children_of_a_stopped_job_are_stopped_too(worker):
+    worker.submit("job", misbehaviour.leave_a_child, limit=1.0)
+    child = None
+    while (outcome := worker.poll()) is None:
+        child = child or next(iter(psutil.Process(worker._process.pid).children()), None)
+        time.sleep(0.01)
+    assert outcome.failure == "timeout"
+    assert child is not None
+    assert not _alive(child.pid)
+
+
+def test_job_is_not_given_to_a_process_that_replaced_a_dead_one(worker):
+    worker.call(misbehaviour.add_one, 1, limit=10)
+    worker._process.kill()
+    worker._process.wait()
+    assert not worker.alive
+    assert not worker.submit("job", misbehaviour.add_one, 1, limit=10, restart=False)
+    assert not worker.busy
+
+
+def test_interrupted_call_leaves_no_job_behind(worker, monkeypatch):
+    monkeypatch.setattr(worker, "poll", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        worker.call(misbehaviour.sleep, 60, limit=60)
+    monkeypatch.undo()
+    assert worker.call(misbehaviour.add_one, 1, limit=10).value == 2
+
+
+def test_death_before_the_work_began_is_told_apart(worker):
+    worker.start()
+    os.kill(worker._process.pid, signal.SIGSTOP)  # it cannot say that it starts
+    worker.submit("job", misbehaviour.add_one, 1, limit=10)
+    worker._process.kill()
+    while (outcome := worker.poll()) is None:
+        time.sleep(0.01)
+    assert (outcome.failure, outcome.started) == ("crash", False)
 
 
 def test_process_leaves_with_its_caller_even_in_the_middle_of_a_job():

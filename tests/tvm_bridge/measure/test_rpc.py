@@ -35,6 +35,19 @@ def kill(process):
         process.wait()
 
 
+def kill_at_work(server):
+    """Kill a server in the middle of a session, when its processes have used the processor."""
+
+    def busy():
+        return [each for each in psutil.Process(server.pid).children(recursive=True) if each.status() != psutil.STATUS_ZOMBIE]
+
+    deadline = time.monotonic() + 30
+    while len(busy()) < 2 and time.monotonic() < deadline:  # the server itself, and a session
+        time.sleep(0.01)
+    time.sleep(0.3)
+    kill(server)
+
+
 @contextmanager
 def farm(servers):
     """A tracker with so many servers under the key "cpu"; yields its port and the servers."""
@@ -67,13 +80,13 @@ def test_a_dying_server_loses_no_candidate(monkeypatch, attempts):
             assert position not in results
             results[position] = measurement
             if len(results) == 2:
-                threading.Timer(0.6, kill, servers[:1]).start()  # by then both servers are at work again
+                threading.Thread(target=kill_at_work, args=[servers[0]]).start()
     assert sorted(results) == list(range(5))
     failed = [measurement for measurement in results.values() if not measurement.ok]
     assert len(failed) == (1 if attempts == 1 else 0)
     for measurement in failed:
         assert measurement.error is bridge.ErrorCategory.RUNTIME_DEVICE
-        assert "lost" in measurement.message
+        assert "failed on 1 devices" in measurement.message
     assert {measurement.device for measurement in results.values()} == {"cpu (RPC)"}
 
 

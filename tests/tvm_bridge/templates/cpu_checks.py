@@ -71,7 +71,7 @@ def computes(function, inputs, expected):
     """Check a scheduled function on inputs whose second is the weight: as it is, and with the weight packed ahead of time."""
     data, weight, *rest = inputs
     kernel, packers = packing.split(function)
-    library = compiled({"plain": function, "packed": kernel, **{f"pack_{i}": packer for i, packer in packers.items()}}, HOST)
+    library = compiled({"plain": function, "packed": kernel, **packing.by_name(packers)}, HOST)
     packed = call(library["pack_1"], [weight], kernel.params[1].shape) if packers else weight
     for name, second in {"plain": weight, "packed": packed}.items():
         result = call(library[name], [data, second, *rest], expected.shape)
