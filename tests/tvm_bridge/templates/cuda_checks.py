@@ -22,6 +22,7 @@ from search import Split
 from tests.records_folder import RECORDS
 from tests.tvm_bridge.strategies import convolutions
 from tvm_bridge import templates
+from tvm_bridge.ptxas import resources
 from tvm_bridge.records import read_records
 from tvm_bridge.target import Target
 from tvm_bridge.workload import Conv2d
@@ -114,6 +115,13 @@ def computes_the_convolution(run, target, workload, space, knobs):
     inputs = normal(workload.data, workload.weight)
     result = run(scheduled(workload, space.to_config(knobs), target), inputs, workload.output)
     np.testing.assert_allclose(result, workload.reference(*inputs), rtol=1e-4, atol=1e-4)
+
+
+def ptxas_accepts(workload, space, knobs):
+    """The kernel's source compiles, and takes the shared memory that the predicate tells."""
+    used = resources(cuda_source(scheduled(workload, space.to_config(knobs), CUDA)), "sm_80")
+    assert used.shared_bytes == space.predicate.shared_bytes(space.choice(knobs[None])).item()
+    assert 0 < used.registers <= 255
 
 
 def declares_what_the_predicate_tells(workload, space, knobs):
