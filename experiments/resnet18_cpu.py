@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import jax
 
@@ -108,20 +109,20 @@ def main() -> int:
 class _Torch:
     """The process that times PyTorch."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, requests: IO[str], answers: IO[str]) -> None:
+        self._requests, self._answers = requests, answers
         self.version = self._answer()["torch"]
 
     def seconds(self, task) -> float:
         """The median seconds of PyTorch's call."""
         workload = task.workload
         request = {name: getattr(workload, name) for name in ("data", "weight", "stride", "padding", "dilation", "groups")}
-        self._process.stdin.write(json.dumps(request | {"threads": task.target.threads, "seconds": 0.3}) + "\n")
-        self._process.stdin.flush()
+        self._requests.write(json.dumps(request | {"threads": task.target.threads, "seconds": 0.3}) + "\n")
+        self._requests.flush()
         return self._answer()
 
     def _answer(self):
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         if not line:
             raise RuntimeError("--torch-python: the interpreter ended; does it have PyTorch?")
         return json.loads(line)
@@ -134,7 +135,9 @@ def _torch(python: str | None):
         return
     script = Path(__file__).with_name("torch_convolution.py")
     with subprocess.Popen([python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield _Torch(process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield _Torch(process.stdin, process.stdout)
         process.stdin.close()
 
 
@@ -199,7 +202,7 @@ def _write(device: str, rows: list[Row], costs: Costs, *, rate: float, trials: i
         gain = f"{row.tuned / row.untuned:.0f}" if row.untuned else "-"
         lines.append(f"| {row.layer} | {row.untuned:.1f} | {row.median_of_random:.0f} | {row.tuned:.0f} | {gain} | {beside} |")
     if torch:
-        mean = statistics.geometric_mean(row.tuned / row.torch for row in rows)
+        mean = statistics.geometric_mean(row.tuned / row.torch for row in rows if row.torch)
         lines.append(f"| geometric mean | | | | | | {mean:.2f} |")
     lines += [
         "",
@@ -218,7 +221,7 @@ def _plot(title: str, rows: list[Row], torch: str | None) -> None:
         print("resnet18_cpu.py: no picture; install the extra 'plot' for it", file=sys.stderr)
         return
     series = [("TVM untuned", [row.untuned for row in rows]), ("median of random", [row.median_of_random for row in rows])]
-    series += [("PyTorch (oneDNN)", [row.torch for row in rows])] if torch else []
+    series += [("PyTorch (oneDNN)", [row.torch or 0.0 for row in rows])] if torch else []
     series += [("best", [row.tuned for row in rows])]
     figure, axes = plt.subplots(figsize=(11, 4.5), layout="constrained")
     width = 0.8 / len(series)

@@ -35,7 +35,7 @@ def timed(*, data, weight, stride, padding, dilation, groups, threads, seconds) 
     started = time.perf_counter()
     call()
     number = max(1, round(0.01 / (time.perf_counter() - started)))
-    times = []
+    times: list[float] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 3:
         started = time.perf_counter()
