@@ -2,6 +2,7 @@
 
 from search.driver import Run, run
 from search.history import Source
-from search.space import KnobSpace, Option, Split
+from search.knobs import Option, Split
+from search.space import KnobSpace
 
 __all__ = ["KnobSpace", "Option", "Run", "Source", "Split", "run"]

@@ -9,7 +9,7 @@ import tvm
 from tvm_bridge import packing, templates
 
 if TYPE_CHECKING:
-    from search.space import Config
+    from search.knobs import Config
     from tvm_bridge.target import Target
     from tvm_bridge.task import Task
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from search import Run
 from search.driver import Batch
-from search.space import Config
+from search.knobs import Config
 from tvm_bridge.measure.base import ErrorCategory, Measurement, Measurer, TuningError
 from tvm_bridge.progress import Progress, summary
 from tvm_bridge.records import DEFAULT_INDEX, Record, RecordLog

@@ -16,7 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from search import KnobSpace, Option, Split
-from search.space import factorisations
+from search.knobs import factorisations
 from tests.records_folder import RECORDS, needs_records
 
 LAW = settings(deadline=None)

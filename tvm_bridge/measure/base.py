@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 if TYPE_CHECKING:
-    from search.space import Config
+    from search.knobs import Config
     from tvm_bridge.task import Task
 
 

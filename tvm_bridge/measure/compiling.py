@@ -19,7 +19,7 @@ from tvm_bridge.measure.process import Worker
 from tvm_bridge.target import Target, host_cores
 
 if TYPE_CHECKING:
-    from search.space import Config
+    from search.knobs import Config
     from tvm_bridge.task import Task
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tvm_bridge.measure.base import ErrorCategory, Measurement, Measurer
 
 if TYPE_CHECKING:
-    from search.space import Config
+    from search.knobs import Config
     from tvm_bridge.task import Task
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from search import KnobSpace
-    from search.space import Config
+    from search.knobs import Config
     from tvm_bridge.target import Target
     from tvm_bridge.workload import Conv2d
 

@@ -10,7 +10,8 @@ from search import KnobSpace, Split
 from tvm_bridge.templates.cuda_direct import Fits, Limits, ThreadBlock, output_knobs, per_block, unroll_knobs
 
 if TYPE_CHECKING:
-    from search.space import Choice, Config, Knob
+    from search.knobs import Config, Knob
+    from search.space import Choice
     from tvm_bridge.target import Target
     from tvm_bridge.workload import Conv2d
 

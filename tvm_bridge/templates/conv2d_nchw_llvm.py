@@ -21,7 +21,8 @@ from typing import Any, ClassVar
 from jaxtyping import Array, Bool, Int
 
 from search import KnobSpace
-from search.space import Choice, Config, Option, Split
+from search.knobs import Config, Option, Split
+from search.space import Choice
 from tvm_bridge.packing import LAYOUT_REWRITE
 from tvm_bridge.target import Target
 from tvm_bridge.templates.cpu import Operator, vectorize_channels

@@ -14,7 +14,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from search.space import Choice, factorisations
+from search.knobs import factorisations
+from search.space import Choice
 from tvm_bridge.target import Target
 from tvm_bridge.templates.cpu import VectorUnit
 from tvm_bridge.workload import Conv2d

@@ -15,7 +15,8 @@ from jaxtyping import Array, Bool, Float, Int
 from search import Option, Split
 
 if TYPE_CHECKING:
-    from search.space import Choice, Config
+    from search.knobs import Config
+    from search.space import Choice
     from tvm_bridge.target import Target
     from tvm_bridge.workload import Conv2d
 

@@ -10,7 +10,8 @@ from search import KnobSpace
 from tvm_bridge.templates.cuda_direct import Fits, Limits, ThreadBlock, output_knobs, per_block, unroll_knobs
 
 if TYPE_CHECKING:
-    from search.space import Choice, Config
+    from search.knobs import Config
+    from search.space import Choice
     from tvm_bridge.target import Target
     from tvm_bridge.workload import Conv2d
 
