@@ -4,7 +4,10 @@ from surrogates.base import Prediction, Surrogate
 from surrogates.deep_gp import DeepGP
 from surrogates.ensemble import BootstrapEnsemble
 from surrogates.exact_gp import ExactGP
+from surrogates.feasibility import Feasibility
 from surrogates.mlp import MLP
+from surrogates.residual import Residual
+from surrogates.sparse_gp import SparseGP
 from surrogates.storage import load, save
 from surrogates.xgboost import XGBoost
 
@@ -13,7 +16,10 @@ __all__ = [
     "BootstrapEnsemble",
     "DeepGP",
     "ExactGP",
+    "Feasibility",
     "Prediction",
+    "Residual",
+    "SparseGP",
     "Surrogate",
     "XGBoost",
     "load",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple, Self, TypeAlias
+from typing import ClassVar, NamedTuple, Self, TypeAlias
 
 import equinox as eqx
 import jax
@@ -27,7 +27,11 @@ class Surrogate(eqx.Module):
 
     Surrogates are immutable: `fit` returns another one. They are made by their settings alone, so that a model that was not
     fitted is a recipe; predicting with it is an error that says so.
+
+    `vectorised` says whether `fit` runs under `vmap`, so that an ensemble can train all its members at once.
     """
+
+    vectorised: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, x: Float[Array, "n d"], y: Float[Array, " n"], *, key: PRNGKeyArray) -> Self:

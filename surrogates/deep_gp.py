@@ -100,11 +100,7 @@ class DeepGP(Surrogate):
         key: PRNGKeyArray,
         progress: Callable[[int, float], None] | None = None,
     ) -> Self:
-        """Learn from n points, from scratch.
-
-        **Arguments:**
-
-        - `progress`: called with the epochs done and the RMSE of standardised targets.
+        """Learn from n points, from scratch; `progress` hears of the epochs done and the RMSE of standardised targets.
 
         **Raises:** `ValueError` naming what is wrong with `x` or `y`.
         """

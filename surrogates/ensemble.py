@@ -47,7 +47,7 @@ class BootstrapEnsemble(Surrogate):
         points, targets = checked(x, y)
         draw, train = jax.random.split(key)
         rows, keys = resamples(len(points), self.members, key=draw), jax.random.split(train, self.members)
-        if getattr(self.base, "vectorised", False):
+        if self.base.vectorised:
             drawn = jnp.asarray(points[rows]), jnp.asarray(targets[rows])
             stack = eqx.filter_vmap(lambda x, y, key: self.base.fit(x, y, key=key))(*drawn, keys)
             models = tuple(_member(stack, number) for number in range(self.members))

@@ -222,8 +222,8 @@ def log_prior(logs: Logs, d: int) -> Float[Array, ""]:
     r"""Log-normal priors, written as (median, deviation of the logarithm).
 
     Lengthscales $(\tfrac34 \sqrt d, \tfrac34)$: distances grow with the root of the dimension (Hvarfner et al., ICML 2024), but
-    their wider and longer prior overfits 64 points in 20 dimensions. Variance $(1, 1)$. Noise $(e^{-3}, \tfrac32)$: under a
-    narrower one, targets that are all noise are taken for a function of short lengthscales.
+    their wider and longer prior overfits 64 points in 20 dimensions. Variance $(1, 1)$; noise $(e^{-3}, \tfrac32)$: under
+    a narrower one, targets that are all noise are taken for a function of short lengthscales.
     """
     lengthscale = (logs["lengthscale"] - np.log(0.75 * d**0.5)) / 0.75
     return -0.5 * ((lengthscale**2).sum() + logs["variance"] ** 2 + ((logs["noise"] + 3.0) / 1.5) ** 2)

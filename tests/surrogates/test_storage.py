@@ -28,6 +28,9 @@ SMALL = {
     "MLP": {"widths": (4,), "epochs": 2},
     "XGBoost": {"rounds": 3},
     "BootstrapEnsemble": {"base": PERCEPTRON},
+    "SparseGP": {"inducing": 8, "evaluations": 2},
+    "Residual": {"base": PERCEPTRON, "exact": surrogates.ExactGP(evaluations=2)},
+    "Feasibility": {"exact": surrogates.ExactGP(evaluations=2)},
 }
 MODELS = [
     name

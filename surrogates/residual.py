@@ -1,0 +1,129 @@
+"""A surrogate that transfers, and a Gaussian process on what it still gets wrong: the project's step beyond the ICCV paper."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Protocol, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from surrogates.base import Prediction, Scorer, Surrogate, checked, fitted
+from surrogates.exact_gp import ExactGP
+from surrogates.sparse_gp import SparseGP
+
+
+class Transferring(Protocol):
+    """A surrogate that adapts what it learned of other tasks to n points of a new one."""
+
+    def fit(self, x: Any, y: Any, *, key: PRNGKeyArray) -> Self:
+        """Learn from scratch."""
+
+    def adapt(self, x: Any, y: Any, *, key: PRNGKeyArray) -> Self:
+        """Learn from what is known already and from n points."""
+
+    def predict(self, x: Any) -> Prediction:
+        """Mean and standard deviation."""
+
+    def scorer(self) -> Scorer:
+        """An affine function of the mean."""
+
+
+class Residual(Surrogate):
+    r"""A base surrogate plus a Gaussian process on its residuals, $f(x) = b(x) + g(x)$, $g \sim GP$ given $y_i - b(x_i)$.
+
+    What transfers well is the shape that tasks share, and b has it; what is particular to this task a Gaussian process learns
+    from few points. Where b leaves nothing, g's prior shrinks to nothing.
+
+    Means add up, and so do variances. Were b a known mean function, g's variance alone would be right; but b was adapted to the
+    very points whose residuals g sees, smaller there than elsewhere. On samples of Gaussian processes g's 90 % intervals held
+    67 to 92 % of the truth, and with b's variance a little more.
+
+    **Arguments:**
+
+    - `base`: the surrogate, fitted (then `adapt` will do) or not (then `fit` comes first).
+    - `exact`, `sparse`: the Gaussian process of up to `exact_limit` points, and of more.
+    - `exact_limit`: the most points whose cubic cost is borne.
+    """
+
+    base: Transferring
+    exact: ExactGP = ExactGP()
+    sparse: SparseGP = SparseGP()
+    exact_limit: int = eqx.field(default=2000, static=True)
+    state: Correction | None = None
+
+    def fit(self, x: Float[Array, "n d"], y: Float[Array, " n"], *, key: PRNGKeyArray) -> Self:
+        """Fit the base from scratch, then the Gaussian process on its residuals."""
+        points, targets = checked(x, y)
+        base_key, key = jax.random.split(key)
+        return self._corrected(self.base.fit(points, targets, key=base_key), points, targets, key)
+
+    def adapt(self, x: Float[Array, "n d"], y: Float[Array, " n"], *, key: PRNGKeyArray) -> Self:
+        """Adapt the base to a new task, then fit the Gaussian process on the residuals of the task's points alone.
+
+        **Raises:** `ValueError` naming what is wrong with `x` or `y`, or if the base was not fitted.
+        """
+        points, targets = checked(x, y)
+        base_key, key = jax.random.split(key)
+        return self._corrected(self.base.adapt(points, targets, key=base_key), points, targets, key)
+
+    def condition(self, x: Float[Array, "n d"], y: Float[Array, " n"]) -> Self:
+        """Replace the points whose residuals are known, and keep everything else: for fantasies (kriging believer)."""
+        state = self._fitted()
+        points, targets = checked(x, y, least=1)
+        known = state.process.condition(jnp.asarray(points), jnp.asarray(targets) - self.base.predict(points).mean)
+        return replace(self, state=replace(state, process=known))
+
+    def predict(self, x: Float[Array, "n d"]) -> Prediction:
+        """The sum of the means, and the root of the sum of the variances."""
+        correction, base = self._fitted().process.predict(x), self.base.predict(x)
+        return Prediction(base.mean + correction.mean, jnp.hypot(base.std, correction.std))
+
+    def scorer(self) -> CorrectedScorer:
+        """The mean, if the base's scorer is an affine function of its mean; else the best that an affine function can do."""
+        state = self._fitted()
+        return CorrectedScorer(self.base.scorer(), state.slope, state.offset, state.process.scorer())
+
+    def _corrected(self, base: Transferring, x: np.ndarray, y: np.ndarray, key: PRNGKeyArray) -> Self:
+        mean, process = base.predict(x).mean, self.exact if len(x) <= self.exact_limit else self.sparse
+        known = process.fit(jnp.asarray(x), jnp.asarray(y) - mean, key=key)
+        score = base.scorer()(jnp.asarray(x))
+        return replace(self, base=base, state=Correction(known, *_affine(np.asarray(score), np.asarray(mean))))
+
+    def _fitted(self) -> Correction:
+        fitted(self, self.state)
+        assert self.state is not None
+        return self.state
+
+
+class Correction(eqx.Module):
+    """The Gaussian process on the residuals, and the base's mean as slope * score + offset."""
+
+    process: ExactGP | SparseGP
+    slope: Float[Array, ""]
+    offset: Float[Array, ""]
+
+
+class CorrectedScorer(eqx.Module):
+    """The base's mean by way of its score, plus the mean of the Gaussian process; a JAX program where the base's scorer is."""
+
+    base: Scorer
+    slope: Float[Array, ""]
+    offset: Float[Array, ""]
+    process: Scorer
+
+    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+        """The mean at n points."""
+        return self.slope * self.base(x) + self.offset + self.process(x)
+
+
+def _affine(score: np.ndarray, mean: np.ndarray) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Slope and offset of the least-squares line from scores to means; an ensemble's score is a sum, a booster's a margin."""
+    score, mean = score.astype(np.float64), mean.astype(np.float64)
+    centred = score - score.mean()
+    spread = centred @ centred
+    slope = centred @ mean / spread if spread > 0 else 1.0
+    return jnp.float32(slope), jnp.float32(mean.mean() - slope * score.mean())
