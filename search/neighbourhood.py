@@ -36,13 +36,22 @@ def lattice_ball(
     ]
     counts = _completions(steps, budget)
     others = int(counts[0][budget]) - 1
+    centre = _rank_of_centre(steps, counts, budget)
     if limit is None or others <= limit:
-        ranks = np.arange(others)
-    else:
-        assert generator is not None
-        ranks = np.sort(generator.choice(others, size=limit, replace=False, shuffle=False))
-    ranks += ranks >= _rank_of_centre(steps, counts, budget)
-    return _unrank(ranks, steps, counts, budget)
+        return np.delete(_listed(steps, budget), centre, axis=0)
+    assert generator is not None
+    ranks = np.sort(generator.choice(others, size=limit, replace=False, shuffle=False))
+    return _unrank(ranks + (ranks >= centre), steps, counts, budget)
+
+
+def _listed(steps: list[np.ndarray], budget: int) -> Int[np.ndarray, "m k"]:
+    """All points in lexicographic order, the centre too: each axis extends the points so far by the steps they can afford."""
+    left, columns = np.array([budget]), list[np.ndarray]()
+    for axis in steps:
+        row, step = (left[:, None] >= axis**2).nonzero()
+        columns = [column[row] for column in columns] + [axis[step]]
+        left = left[row] - axis[step] ** 2
+    return np.stack(columns, axis=1)
 
 
 def _completions(steps: list[np.ndarray], budget: int) -> list[np.ndarray]:

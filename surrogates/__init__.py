@@ -8,6 +8,7 @@ from surrogates.feasibility import Feasibility
 from surrogates.mlp import MLP
 from surrogates.residual import Residual
 from surrogates.sparse_gp import SparseGP
+from surrogates.square_root import SquareRoot
 from surrogates.storage import load, save
 from surrogates.xgboost import XGBoost
 
@@ -20,6 +21,7 @@ __all__ = [
     "Prediction",
     "Residual",
     "SparseGP",
+    "SquareRoot",
     "Surrogate",
     "XGBoost",
     "load",

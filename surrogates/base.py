@@ -8,8 +8,12 @@ from typing import ClassVar, NamedTuple, Self, TypeAlias
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+
+Arrays: TypeAlias = Array | np.ndarray
+"""What surrogates are given: they take NumPy's arrays as well as JAX's."""
 
 Scorer: TypeAlias = Callable[[Float[Array, "n d"]], Float[Array, " n"]]
 """A small pytree `(n, d) -> (n,)`, higher is better: as an argument of a jitted search a new fit compiles nothing."""
@@ -34,19 +38,28 @@ class Surrogate(eqx.Module):
     vectorised: ClassVar[bool] = False
 
     @abstractmethod
-    def fit(self, x: Float[Array, "n d"], y: Float[Array, " n"], *, key: PRNGKeyArray) -> Self:
+    def fit(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
         """Learn from n points, from scratch.
 
         **Raises:** `ValueError` naming what is wrong with `x` or `y`.
         """
 
     @abstractmethod
-    def predict(self, x: Float[Array, "n d"]) -> Prediction:
+    def predict(self, x: Float[Arrays, "n d"]) -> Prediction:
         """Mean and standard deviation at n points, of any number: large inputs are worked through in chunks."""
 
     @abstractmethod
     def scorer(self) -> Scorer:
         """The mean (or what ranks alike) as a pytree for jitted searches."""
+
+    def predictive(self, x: Float[Arrays, "n d"]) -> Prediction:
+        """Mean and standard deviation of a measurement at n points: `predict` plus the noise, where the model knows of any."""
+        return self.predict(x)
+
+
+def with_noise(prediction: Prediction, noise: Float[Array, ""]) -> Prediction:
+    """The prediction of measurements that scatter around the function with a standard deviation."""
+    return Prediction(prediction.mean, jnp.hypot(prediction.std, noise))
 
 
 def checked(x: object, y: object, *, least: int = 2) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " n"]]:

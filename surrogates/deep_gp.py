@@ -13,14 +13,12 @@ import numpy as np
 from gpjax.parameters import PositiveReal
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from surrogates.base import Prediction, Surrogate, checked, checked_points, fitted, traced
-from surrogates.deep_gp_layer import Composition, Layer, MeanComposition, in_chunks, mean_projection
+from surrogates.base import Arrays, Prediction, Surrogate, checked, checked_points, fitted, traced, with_noise
+from surrogates.deep_gp_layer import Composition, Layer, MeanComposition, mean_projection
+from surrogates.deep_gp_prediction import predict, predict_rows, predictor_of
 from surrogates.inducing import inducing_points
 from surrogates.scaling import Standardizer
 from surrogates.training import parameters_of, train
-
-CHUNK = 4096
-"""Rows predicted at once: their covariances with the inducing points stay in the cache."""
 
 
 class DeepGP(Surrogate):
@@ -94,8 +92,8 @@ class DeepGP(Surrogate):
 
     def fit(
         self,
-        x: Float[Array, "n d"],
-        y: Float[Array, " n"],
+        x: Float[Arrays, "n d"],
+        y: Float[Arrays, " n"],
         *,
         key: PRNGKeyArray,
         progress: Callable[[int, float], None] | None = None,
@@ -120,7 +118,7 @@ class DeepGP(Surrogate):
         )
         return replace(self, state=trained.model)
 
-    def adapt(self, x: Float[Array, "n d"], y: Float[Array, " n"], *, key: PRNGKeyArray) -> Self:
+    def adapt(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
         """Transfer to a task of which n points are known, one or more.
 
         **Raises:** `ValueError` before `fit`, or naming what is wrong with `x` or `y`.
@@ -143,7 +141,7 @@ class DeepGP(Surrogate):
         )
         return replace(self, state=trained.model)
 
-    def predict(self, x: Float[Array, "n d"], *, samples: int = 0, key: PRNGKeyArray | None = None) -> Prediction:
+    def predict(self, x: Float[Arrays, "n d"], *, samples: int = 0, key: PRNGKeyArray | None = None) -> Prediction:
         """Mean and standard deviation of the function, noise excluded, at n points of any number.
 
         **Arguments:**
@@ -156,11 +154,10 @@ class DeepGP(Surrogate):
         state = self._known()
         if bool(samples) != (key is not None):
             raise ValueError(f"key: {key} with {samples} samples; give a random key to draw samples with, and only then.")
+        predictor = predictor_of(state, samples, key)
         if traced(x):
-            return _predict(state, x, samples, key)
-        points = checked_points(x, len(state.features.mean))
-        parts = [_predict(state, rows, samples, key) for rows in _rows_padded(points)]
-        return Prediction(*(jnp.concatenate(values)[: len(points)] for values in zip(*parts, strict=True)))
+            return predict(predictor, jnp.asarray(x))
+        return predict_rows(predictor, checked_points(x, len(state.features.mean)))
 
     def scorer(self) -> MeanComposition:
         """The mean as a pytree of a few small arrays, `(n, d) -> (n,)`.
@@ -168,6 +165,11 @@ class DeepGP(Surrogate):
         **Raises:** `ValueError` before `fit`.
         """
         return _means_only(self._known())
+
+    def predictive(self, x: Float[Arrays, "n d"]) -> Prediction:
+        """Mean and standard deviation of a measurement: with the noise that was learned."""
+        state = self._known()
+        return with_noise(self.predict(x), state.targets.scale * state.noise_variance() ** 0.5)
 
     def _known(self) -> Composition:
         fitted(self, self.state)
@@ -208,9 +210,10 @@ class NegativeELBO(eqx.Module):
         key: PRNGKeyArray,
     ) -> tuple[Float[Array, ""], Float[Array, " b"]]:
         """The loss on all data, and the squared errors of this batch's standardised targets."""
-        mean, variance = model.sampled_moments(x, key=key, samples=self.samples)
-        squared, noise = (model.targets(y) - mean) ** 2, model.noise_variance()
-        expected = -0.5 * (jnp.log(2 * jnp.pi * noise) + (squared + variance) / noise)
+        noise = jax.random.normal(key, (self.samples if model.width else 1, len(x), model.width), x.dtype)
+        mean, variance = model.sampled_moments(x, model.whiteners(), noise)
+        squared, level = (model.targets(y) - mean) ** 2, model.noise_variance()
+        expected = -0.5 * (jnp.log(2 * jnp.pi * level) + (squared + variance) / level)
         return model.kl() - weight @ expected.mean(axis=0), squared.mean(axis=0)
 
 
@@ -254,13 +257,10 @@ def _rescaled(state: Composition, x: Float[np.ndarray, "n d"], y: Float[np.ndarr
     peak = _peak(y)
     if not (peak and state.peak):
         return state
-    share = (
-        np.maximum(np.concatenate([_predict(state, rows, 0, None).mean for rows in _rows_padded(x)])[: len(x)], 0.0)
-        / state.peak
-    )
+    share = np.maximum(predict_rows(predictor_of(state), x).mean, 0.0) / np.asarray(state.peak)
     unit = np.float32((share @ y + weight * peak) / (share @ share + weight))
-    ratio = unit / state.peak
-    return replace(state, targets=Standardizer(state.targets.mean * ratio, state.targets.scale * ratio), peak=jnp.asarray(unit))
+    scale, mean = (np.asarray(value) * (unit / np.asarray(state.peak)) for value in (state.targets.scale, state.targets.mean))
+    return replace(state, targets=Standardizer(*jax.device_put((mean, scale))), peak=jax.device_put(unit))
 
 
 def _peak(y: Float[np.ndarray, " n"]) -> float:
@@ -272,27 +272,6 @@ def _last_layer(state: Composition) -> PyTree[bool]:
     """The prefix of the model that trains the last layer and the noise alone."""
     inner = len(state.layers) - 1
     return eqx.tree_at(lambda prefix: prefix.layers[:inner], parameters_of(state), (False,) * inner)
-
-
-def _rows_padded(x: Float[np.ndarray, "n d"]) -> list[Float[Array, "b d"]]:
-    """Rows in chunks whose lengths are powers of two, so that few shapes are ever compiled."""
-    chunks = [x[i : i + CHUNK] for i in range(0, max(len(x), 1), CHUNK)]
-    length = min(CHUNK, 1 << max(len(chunks[-1]) - 1, 0).bit_length())
-    chunks[-1] = np.pad(chunks[-1], ((0, length - len(chunks[-1])), (0, 0)))
-    return [jnp.asarray(chunk) for chunk in chunks]
-
-
-@eqx.filter_jit
-def _predict(state: Composition, x: Float[Array, "n d"], samples: int = 0, key: PRNGKeyArray | None = None) -> Prediction:
-    def moments(x: Float[Array, "n d"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-        if key is None:
-            return state.moments(x)
-        drawn = jax.lax.map(lambda key: state.sampled_moments(x, key=key), jax.random.split(key, samples))
-        mean, variance = (values[:, 0] for values in drawn)
-        return mean.mean(axis=0), variance.mean(axis=0) + mean.var(axis=0)
-
-    mean, variance = in_chunks(moments, x)
-    return Prediction(state.targets.undo(mean), state.targets.scale * jnp.sqrt(variance))
 
 
 _means_only = eqx.filter_jit(Composition.means_only)

@@ -6,7 +6,6 @@ arXiv:1705.08933), in whitened coordinates. Everything costs matrix products and
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Self
 
 import equinox as eqx
@@ -14,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gpjax.parameters import PositiveReal, Real, val
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float
 
+from surrogates.chunks import in_chunks
+from surrogates.inverse_root import inverse_root
 from surrogates.kernels import RBF
 from surrogates.scaling import Standardizer
 
@@ -69,24 +70,20 @@ class Layer(eqx.Module):
             jitter=jitter,
         )
 
-    def moments(self, x: Float[Array, "n d"]) -> tuple[Float[Array, "n p"], Float[Array, "n p"]]:
+    def moments(self, x: Float[Array, "n d"], whitener: Float[Array, "m m"]) -> tuple[Float[Array, "n p"], Float[Array, "n p"]]:
         r"""Mean and variance of the functions at n inputs, each input on its own.
 
         With $A = L^{-1} K_{zx}$: $\mu_j = x W_j + A^\top m_j$ and
         $\sigma_j^2 = k(x, x) - \operatorname{diag}(A^\top A) + \operatorname{diag}(A^\top R_j R_j^\top A)$ (equations 7 and 8).
+        `whitener` is the inverse of L.
         """
-        a = self.whitener() @ self.kernel.cross_covariance(val(self.inducing), x)
+        a = whitener @ self.kernel.cross_covariance(val(self.inducing), x)
         mean = x @ self.projection + a.T @ val(self.mean)
         prior = (1.0 + self.jitter) * val(self.kernel.variance)
         if self.lower is None:
             return mean, prior - (a**2).T @ (1.0 - val(self.deviation) ** 2)
         explained = jnp.einsum("pij,in->pjn", self.roots(), a)
         return mean, prior + ((explained**2).sum(axis=1) - (a**2).sum(axis=0)).T
-
-    def sample(self, x: Float[Array, "n d"], *, key: PRNGKeyArray, samples: int = 1) -> Float[Array, "s n p"]:
-        """Draw the functions' values at each input from its marginal, the reparameterised sample of equation 15."""
-        mean, variance = self.moments(x)
-        return mean + jnp.sqrt(variance) * jax.random.normal(key, (samples, *mean.shape), mean.dtype)
 
     def kl(self) -> Float[Array, ""]:
         r"""The divergence of q from the prior, $\tfrac12 \sum_j (|m_j|^2 + |R_j|_F^2 - m - 2 \sum_i \log R_{j,ii})$."""
@@ -101,19 +98,18 @@ class Layer(eqx.Module):
         diagonal = jax.vmap(jnp.diag)(val(self.deviation).T)
         return diagonal if self.lower is None else diagonal + jnp.tril(val(self.lower), -1)
 
-    def whitener(self) -> Float[Array, "m m"]:
-        """The inverse of L, the Cholesky factor of the inducing points' covariance."""
-        covariance = self.kernel.gram(val(self.inducing)).as_matrix()
-        jitter = self.jitter * val(self.kernel.variance)
-        return inverse_root(covariance + jitter * jnp.eye(len(covariance), dtype=covariance.dtype))
+    def covariance(self) -> Float[Array, "m m"]:
+        """The covariance of the prior at the inducing points."""
+        z = val(self.inducing)
+        return self.kernel.cross_covariance(z, z) + self.jitter * val(self.kernel.variance) * jnp.eye(len(z), dtype=z.dtype)
 
-    def mean_only(self) -> MeanLayer:
+    def mean_only(self, whitener: Float[Array, "m m"]) -> MeanLayer:
         """The layer's mean as a function of its input, with all that does not depend on the input computed."""
         lengthscale = val(self.kernel.lengthscale)
         return MeanLayer(
             centres=val(self.inducing) / lengthscale,
             inverse_lengthscale=1.0 / lengthscale,
-            weights=val(self.kernel.variance) * self.whitener().T @ val(self.mean),
+            weights=val(self.kernel.variance) * whitener.T @ val(self.mean),
             projection=self.projection,
         )
 
@@ -138,24 +134,39 @@ class Composition(eqx.Module):
     noise: PositiveReal
     least_noise: float = eqx.field(static=True, default=1e-6)
 
-    def moments(self, x: Float[Array, "n d"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    def whiteners(self) -> Float[Array, "l m m"]:
+        """For each layer the inverse of L, the Cholesky factor of its covariance: what predictions share. Layers have one m."""
+        return inverse_root(jnp.stack([layer.covariance() for layer in self.layers]))
+
+    def moments(
+        self, x: Float[Array, "n d"], whiteners: Float[Array, "l m m"]
+    ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """Mean and variance of the last layer at the means of those below it."""
         h = self.features(x)
-        for layer in self.layers[:-1]:
-            h, _ = layer.moments(h)
-        mean, variance = self.layers[-1].moments(h)
+        for layer, whitener in zip(self.layers[:-1], whiteners[:-1], strict=True):
+            h = layer.mean_only(whitener)(h)
+        mean, variance = self.layers[-1].moments(h, whiteners[-1])
         return mean[:, 0], variance[:, 0]
 
     def sampled_moments(
-        self, x: Float[Array, "n d"], *, key: PRNGKeyArray, samples: int = 1
+        self, x: Float[Array, "n d"], whiteners: Float[Array, "l m m"], noise: Float[Array, "s n w"]
     ) -> tuple[Float[Array, "s n"], Float[Array, "s n"]]:
-        """Mean and variance of the last layer at samples of those below it (equation 16); without any, s is 1."""
-        h = self.features(x)
-        for i, layer in enumerate(self.layers[:-1]):
-            drawn = layer.sample(h, key=jax.random.fold_in(key, i), samples=samples if i == 0 else 1)
-            h = drawn.reshape(-1, drawn.shape[-1])
-        mean, variance = self.layers[-1].moments(h)
+        """Mean and variance of the last layer at samples of those below it.
+
+        Equations 15 and 16: each layer's marginals, reparameterised. `noise` is standard normal, `width` columns.
+        """
+        h, begin = self.features(x), 0
+        for layer, whitener in zip(self.layers[:-1], whiteners[:-1], strict=True):
+            mean, variance = layer.moments(h, whitener)
+            drawn = noise[:, :, begin : (begin := begin + mean.shape[1])].reshape(-1, *mean.shape)
+            h = (mean + jnp.sqrt(variance) * drawn).reshape(-1, mean.shape[1])
+        mean, variance = self.layers[-1].moments(h, whiteners[-1])
         return mean.reshape(-1, len(x)), variance.reshape(-1, len(x))
+
+    @property
+    def width(self) -> int:
+        """The functions of all inner layers together: the random numbers that a sample takes at each point."""
+        return sum(layer.projection.shape[1] for layer in self.layers[:-1])
 
     def kl(self) -> Float[Array, ""]:
         """The divergence of all layers' q(u) from the prior."""
@@ -167,7 +178,7 @@ class Composition(eqx.Module):
 
     def means_only(self) -> MeanComposition:
         """The mean, in the units of the targets, as a small function."""
-        return MeanComposition(self.features, self.targets, tuple(layer.mean_only() for layer in self.layers))
+        return MeanComposition(self.features, self.targets, tuple(map(Layer.mean_only, self.layers, self.whiteners())))
 
 
 class MeanLayer(eqx.Module):
@@ -203,17 +214,6 @@ class MeanComposition(eqx.Module):
         return self.targets.undo(h[:, 0])
 
 
-def in_chunks(
-    function: Callable[[Float[Array, "n d"]], PyTree[Array]], x: Float[Array, "n d"], chunk: int = 4096
-) -> PyTree[Array]:
-    """Apply a function of rows to so many at a time: what is computed for them stays in the cache, and memory stays flat."""
-    if len(x) <= chunk:
-        return function(x)
-    padded = jnp.pad(x, ((0, -len(x) % chunk), (0, 0)))
-    values = jax.lax.map(function, padded.reshape(-1, chunk, x.shape[1]))
-    return jax.tree.map(lambda value: value.reshape(-1)[: len(x)], values)
-
-
 def mean_projection(h: Float[np.ndarray, "n d"], width: int) -> Float[np.ndarray, "d p"]:
     """An inner layer's mean function (section 3 of Salimbeni & Deisenroth): principal components to narrow, zeros to widen."""
     d = h.shape[1]
@@ -221,25 +221,3 @@ def mean_projection(h: Float[np.ndarray, "n d"], width: int) -> Float[np.ndarray
         return np.eye(d, width, dtype=np.float32)
     _, vectors = np.linalg.eigh(np.cov(h, rowvar=False))
     return np.ascontiguousarray(vectors[:, ::-1][:, :width], np.float32)
-
-
-@jax.custom_jvp
-def inverse_root(matrix: Float[Array, "m m"]) -> Float[Array, "m m"]:
-    r"""$W = L^{-1}$ for a positive definite $L L^\top$.
-
-    Its derivative is $dW = -\Phi(W\, dK\, W^\top) W$, where $\Phi$ keeps the lower triangle and half of the diagonal (equation
-    8 of Murray, arXiv:1602.07527, with $dW = -W\, dL\, W$): products only. The gradient that JAX would derive solves triangular
-    systems, and these, batched, have hung XLA on the CPU.
-    """
-    identity = jnp.eye(len(matrix), dtype=matrix.dtype)
-    return jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(matrix), identity, lower=True)
-
-
-@inverse_root.defjvp
-def _inverse_root_jvp(
-    primals: tuple[Float[Array, "m m"]], tangents: tuple[Float[Array, "m m"]]
-) -> tuple[Float[Array, "m m"], Float[Array, "m m"]]:
-    (matrix,), (change,) = primals, tangents
-    w = inverse_root(matrix)
-    inner = w @ change @ w.T
-    return w, -(jnp.tril(inner, -1) + 0.5 * jnp.diag(jnp.diag(inner))) @ w

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from surrogates.base import Prediction, Scorer, Surrogate, checked, fitted
+from surrogates.base import Arrays, Prediction, Scorer, Surrogate, checked, fitted
 
 
 class BootstrapEnsemble(Surrogate):
@@ -42,7 +42,7 @@ class BootstrapEnsemble(Surrogate):
         if self.members < 2:
             raise ValueError(f"members: {self.members} must be at least 2; one model has no spread.")
 
-    def fit(self, x: Float[Array, "n d"], y: Float[Array, " n"], *, key: PRNGKeyArray) -> Self:
+    def fit(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
         """Draw the resamples (line 2) and fit a member to each (line 4)."""
         points, targets = checked(x, y)
         draw, train = jax.random.split(key)
@@ -55,7 +55,7 @@ class BootstrapEnsemble(Surrogate):
             models = tuple(self.base.fit(points[r], targets[r], key=key) for r, key in zip(rows, keys, strict=True))
         return replace(self, state=models)
 
-    def predict(self, x: Float[Array, "n d"]) -> Prediction:
+    def predict(self, x: Float[Arrays, "n d"]) -> Prediction:
         r"""The members' mean and their deviation, $\sqrt{\sum_\gamma (f_\gamma - \bar f)^2 / (\Gamma - 1)}$.
 
         The deviation is the bootstrap's estimate of a standard error; what the members say of their own doubt is left out.
@@ -85,7 +85,8 @@ class Sum(eqx.Module):
 
 def resamples(n: int, members: int, *, key: PRNGKeyArray) -> Int[np.ndarray, "members n"]:
     """Rows of bootstrap resamples: for each member n numbers below n, uniform and with replacement."""
-    return np.asarray(jax.random.randint(key, (members, n), 0, n))
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))  # JAX would compile for every n
+    return generator.integers(n, size=(members, n))
 
 
 def _member(stack: Surrogate, number: int) -> Surrogate:

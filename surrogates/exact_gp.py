@@ -15,8 +15,9 @@ from gpjax.parameters import PositiveReal, val
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from surrogates.base import Prediction, Surrogate, checked, checked_points, fitted, traced
-from surrogates.deep_gp_layer import inverse_root
+from surrogates.base import Arrays, Prediction, Surrogate, checked, checked_points, fitted, traced, with_noise
+from surrogates.chunks import in_chunks, in_parts
+from surrogates.inverse_root import inverse_root
 from surrogates.kernels import RBF, Matern52
 from surrogates.scaling import Standardizer
 
@@ -53,11 +54,11 @@ class ExactGP(Surrogate):
     def __check_init__(self) -> None:
         checked_kernel(self.kernel)
 
-    def fit(self, x: Float[Array, "n d"], y: Float[Array, " n"], *, key: PRNGKeyArray) -> Self:
+    def fit(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
         """Learn the hyperparameters and condition on the points. The search is deterministic: `key` is not used."""
         return replace(self, state=_fit(replace(self, state=None), *padded(*checked(x, y))))
 
-    def condition(self, x: Float[Array, "n d"], y: Float[Array, " n"]) -> Self:
+    def condition(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"]) -> Self:
         """Replace the data but keep hyperparameters and scales: for fantasies (kriging believer) and for new residuals.
 
         **Raises:** `ValueError` naming what is wrong with `x` or `y`, or if the model was not fitted.
@@ -66,14 +67,19 @@ class ExactGP(Surrogate):
         data = padded(*checked(checked_points(x, state.points.shape[1]), y, least=1))
         return replace(self, state=_posterior(state.hyperparameters, state.inputs, state.targets, *data, self.jitter))
 
-    def predict(self, x: Float[Array, "n d"]) -> Prediction:
+    def predict(self, x: Float[Arrays, "n d"]) -> Prediction:
         """Mean and standard deviation of the function, without the noise."""
-        return in_blocks(self._fitted(), x)
+        return predicted(self._fitted(), x)
 
     def scorer(self) -> MeanScorer:
         """The mean."""
         state = self._fitted()
         return MeanScorer(state.hyperparameters.kernel, state.inputs, state.targets, state.points, state.weights)
+
+    def predictive(self, x: Float[Arrays, "n d"]) -> Prediction:
+        """Mean and standard deviation of a measurement: with the noise that was learned."""
+        state = self._fitted()
+        return with_noise(self.predict(x), state.targets.scale * val(state.hyperparameters.noise) ** 0.5)
 
     def _fitted(self) -> Posterior:
         fitted(self, self.state)
@@ -282,18 +288,11 @@ def padded_size(n: int) -> int:
     return power * 3 // 4 if power > 256 and n <= power * 3 // 4 else power
 
 
-def in_blocks(posterior: Any, x: Any, *, block: int = 4096) -> Prediction:
-    """What a posterior predicts, so many rows at a time: in flat memory, and with code compiled for few sizes."""
+def predicted(posterior: Any, x: Any) -> Prediction:
+    """What a posterior predicts at any number of points, so many at a time."""
     if traced(x):
-        parts = [posterior(x[i : i + block]) for i in range(0, len(x), block)]
-        return Prediction(*(jnp.concatenate(part) for part in zip(*parts, strict=True)))
-    x = checked_points(x, posterior.points.shape[1])
-    mean, std = np.empty((2, len(x)), np.float32)
-    for i in range(0, len(x), block):
-        rows = x[i : i + block]
-        part = _predict(posterior, np.pad(rows, ((0, padded_size(len(rows)) - len(rows)), (0, 0))))
-        mean[i : i + block], std[i : i + block] = (np.asarray(values)[: len(rows)] for values in part)
-    return Prediction(jax.device_put(mean), jax.device_put(std))
+        return in_chunks(posterior, x)
+    return in_parts(lambda rows: _predict(posterior, rows), checked_points(x, posterior.points.shape[1]))
 
 
 @eqx.filter_jit

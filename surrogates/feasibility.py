@@ -13,8 +13,8 @@ from gpjax.parameters import val
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from surrogates.base import Prediction, Surrogate, checked, fitted
-from surrogates.exact_gp import ExactGP, Logs, Posterior, deviation, in_blocks, minimise, padded
+from surrogates.base import Arrays, Prediction, Surrogate, checked, fitted
+from surrogates.exact_gp import ExactGP, Logs, Posterior, deviation, minimise, padded, predicted
 from surrogates.sparse_gp import SparseGP, SparsePosterior
 
 NODES, WEIGHTS = (part.astype(np.float32) for part in np.polynomial.hermite_e.hermegauss(24))
@@ -45,7 +45,7 @@ class Feasibility(Surrogate):
     exact_limit: int = eqx.field(default=2000, static=True)
     state: Classifier | None = None
 
-    def fit(self, x: Float[Array, "n d"], y: Float[Array, " n"], *, key: PRNGKeyArray) -> Self:
+    def fit(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
         """Learn from n points of which those with y > 0 worked: labels, or throughputs with 0 for failures."""
         points, targets = checked(x, y)
         labels = np.where(targets > 0, 1.0, -1.0).astype(np.float32)
@@ -60,9 +60,9 @@ class Feasibility(Surrogate):
         columns, targets, real = padded(np.stack([np.asarray(values) for values in belief], axis=1), labels)
         return replace(self, state=Classifier(posterior, *_calibrate(columns[:, 0], columns[:, 1], targets, real)))
 
-    def predict(self, x: Float[Array, "n d"]) -> Prediction:
+    def predict(self, x: Float[Arrays, "n d"]) -> Prediction:
         r"""The probability of working, and the deviation of $\Phi(\alpha f + \beta)$ under the belief about f."""
-        return in_blocks(self._fitted(), x)
+        return predicted(self._fitted(), x)
 
     def scorer(self) -> ProbabilityScorer:
         """The probability of working."""

@@ -13,10 +13,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from surrogates.base import Prediction, Surrogate, checked, checked_points, fitted, traced
+from surrogates.base import Arrays, Prediction, Surrogate, checked, checked_points, fitted, traced
+from surrogates.chunks import in_parts
 from surrogates.scaling import Standardizer
 
-CHUNK = 8192
+ROWS = 8192
 """Rows predicted at once: the hidden activations stay within a few megabytes."""
 
 
@@ -69,7 +70,7 @@ class MLP(Surrogate):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: {getattr(self, name)} must be above 0.")
 
-    def fit(self, x: Float[Array, "n d"], y: Float[Array, " n"], *, key: PRNGKeyArray) -> Self:
+    def fit(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
         """Train from random weights; x and y may be traced, as under `vmap`."""
         points, targets = (x, y) if traced(x) or traced(y) else checked(x, y)
         # Rows are repeated up to a power of two, and only the first of each is drawn: a search that adds a few points a round
@@ -81,16 +82,14 @@ class MLP(Surrogate):
         data = jnp.asarray(points[rows]), jnp.asarray(targets[rows]), jnp.int32(count)
         return replace(self, state=_train(replace(self, state=None), weights, *data, key=draws))
 
-    def predict(self, x: Float[Array, "n d"]) -> Prediction:
+    def predict(self, x: Float[Arrays, "n d"]) -> Prediction:
         """The network's values, and 0 for the doubt it does not have."""
         network = self.scorer()
         if traced(x):
-            mean = network(x)
+            mean = network(jnp.asarray(x))
         else:
             points = checked_points(x, network.inputs.mean.shape[0])
-            mean = jnp.asarray(
-                np.concatenate([_evaluate(network, jnp.asarray(chunk))[:rows] for chunk, rows in _chunks(points)])
-            )
+            mean = in_parts(lambda rows: _evaluate(network, rows), points, ROWS)
         return Prediction(mean, jnp.zeros_like(mean))
 
     def scorer(self) -> Network:
@@ -159,12 +158,6 @@ def _train(
 @eqx.filter_jit
 def _evaluate(network: Network, x: Float[Array, "n d"]) -> Float[Array, " n"]:
     return network(x)
-
-
-def _chunks(x: Float[np.ndarray, "n d"]) -> list[tuple[Float[np.ndarray, "rows d"], int]]:
-    """Cut points into chunks, the last padded to a power of two, each with its number of real rows."""
-    parts = [x[start : start + CHUNK] for start in range(0, len(x), CHUNK)] or [x]
-    return [(np.pad(part, ((0, _power_of_two(len(part)) - len(part)), (0, 0))), len(part)) for part in parts]
 
 
 def _power_of_two(count: int) -> int:

@@ -12,8 +12,7 @@ import numpy as np
 from gpjax.parameters import val
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from surrogates.base import Prediction, Surrogate, checked, checked_points, fitted
-from surrogates.deep_gp_layer import inverse_root
+from surrogates.base import Arrays, Prediction, Surrogate, checked, checked_points, fitted, with_noise
 from surrogates.exact_gp import (
     Hyperparameters,
     Logs,
@@ -21,14 +20,15 @@ from surrogates.exact_gp import (
     checked_kernel,
     deviation,
     hyperparameters,
-    in_blocks,
     log_prior,
     minimise,
     padded,
+    predicted,
     standardizer,
     start,
 )
 from surrogates.inducing import inducing_points
+from surrogates.inverse_root import inverse_root
 from surrogates.scaling import Standardizer
 
 
@@ -65,7 +65,7 @@ class SparseGP(Surrogate):
         if self.inducing < 1:
             raise ValueError(f"inducing: {self.inducing} must be at least 1.")
 
-    def fit(self, x: Float[Array, "n d"], y: Float[Array, " n"], *, key: PRNGKeyArray) -> Self:
+    def fit(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
         """Choose the inducing points, learn the hyperparameters and condition on the points."""
         points, targets = checked(x, y)
         sample_key, inducing_key = jax.random.split(key)
@@ -79,7 +79,7 @@ class SparseGP(Surrogate):
         learned = _learn(replace(self, state=None), jnp.asarray(centres), *scales, *sample)
         return replace(self, state=_condition(Prior(learned, *scales, jnp.asarray(centres)), points, targets, self.jitter))
 
-    def condition(self, x: Float[Array, "n d"], y: Float[Array, " n"]) -> Self:
+    def condition(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"]) -> Self:
         """Replace the data but keep hyperparameters, scales and inducing points.
 
         **Raises:** `ValueError` naming what is wrong with `x` or `y`, or if the model was not fitted.
@@ -88,15 +88,20 @@ class SparseGP(Surrogate):
         points, targets = checked(checked_points(x, state.points.shape[1]), y, least=1)
         return replace(self, state=_condition(state.prior, points, targets, self.jitter))
 
-    def predict(self, x: Float[Array, "n d"]) -> Prediction:
+    def predict(self, x: Float[Arrays, "n d"]) -> Prediction:
         """Mean and standard deviation of the function, without the noise."""
-        return in_blocks(self._fitted(), x)
+        return predicted(self._fitted(), x)
 
     def scorer(self) -> MeanScorer:
         """The mean."""
         state = self._fitted()
         prior = state.prior
         return MeanScorer(prior.hyperparameters.kernel, prior.inputs, prior.targets, prior.points, state.weights)
+
+    def predictive(self, x: Float[Arrays, "n d"]) -> Prediction:
+        """Mean and standard deviation of a measurement: with the noise that was learned."""
+        prior = self._fitted().prior
+        return with_noise(self.predict(x), prior.targets.scale * val(prior.hyperparameters.noise) ** 0.5)
 
     def _fitted(self) -> SparsePosterior:
         fitted(self, self.state)

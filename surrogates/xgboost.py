@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, Self
@@ -11,13 +11,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Float, Int, PRNGKeyArray
 
-from surrogates.base import Prediction, Surrogate, checked, checked_points, fitted, traced
+from surrogates.base import Arrays, Prediction, Surrogate, checked, checked_points, fitted, traced
 from surrogates.pooling import scale_of
+from surrogates.trees import Trees, chained
 
 LEAST_WEIGHT = 0.05
 """A base model that would weigh less is dropped."""
+
+DEEPEST = 6
+"""The deepest trees: the scorer compares all splits of a tree, twice as many with each level, with every point."""
+
+STRETCH = 32
+"""Rounds that are boosted before their recall is looked at."""
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "reg": {"objective": "reg:squarederror"},
@@ -32,45 +39,24 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 }
 
 
-class Trees(eqx.Module):
-    """Boosted trees, maybe on top of a base model's: a scorer that works on NumPy arrays, outside jit.
+class Boosted(eqx.Module):
+    """What was learned.
 
-    **Arguments:**
-
-    - `raw`: the booster in XGBoost's own binary JSON.
-    - `columns`: how many features it was fitted on.
-    - `threads`: how many threads it uses.
-    - `slope`, `offset`: the line from the trees' margin to the target's units.
-    - `base`, `weight`: trees that were there before, and how much of their margin is added.
+    - `trees`: the trees that were boosted.
+    - `base`: trees of other tasks that these were boosted on, faded already; None without.
+    - `columns`: how many features they look at.
+    - `slope`, `offset`: the line from the margin, the sum of all trees, to the target's units.
     """
 
-    raw: UInt8[np.ndarray, " bytes"]
+    trees: Trees
+    base: Trees | None
     columns: int = eqx.field(static=True)
-    threads: int = eqx.field(static=True)
-    slope: float = 1.0
-    offset: float = 0.0
-    base: Trees | None = None
-    weight: float = 0.0
+    slope: float
+    offset: float
 
-    def __call__(self, x: Float[Array | np.ndarray, "n d"]) -> Float[Array, " n"]:
-        """The margins of n points: higher is better, in no particular unit.
-
-        **Raises:** `ValueError` inside jit, where trees cannot be walked.
-        """
-        if traced(x):
-            raise ValueError(
-                "x: XGBoost cannot score inside jit; give NumPy arrays, or search with a surrogate written in JAX."
-            )
-        return jnp.asarray(self.margin(checked_points(x, self.columns)))
-
-    def margin(self, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
-        """The sum of the trees' leaves at n points, with the base's share."""
-        booster = _booster(np.asarray(self.raw).tobytes(), self.threads)
-        return booster.inplace_predict(x, predict_type="margin", base_margin=self.below(x))
-
-    def below(self, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"] | None:
-        """The base's share of the margins; None without a base."""
-        return None if self.base is None else np.float32(self.weight) * self.base.margin(x)
+    def all_trees(self) -> Trees:
+        """The base's trees and those on top of them."""
+        return self.trees if self.base is None else chained([self.base, self.trees])
 
 
 class XGBoost(Surrogate):
@@ -82,20 +68,21 @@ class XGBoost(Surrogate):
     The "rank" loss orders pairs of points and its margins have no unit: `predict` puts them on the least-squares line through
     the training targets, the scorer gives them as they are. There is no doubt: the standard deviation is 0.
 
-    Pure in effect, but no JAX program: `fit`, `predict` and the scorer work on NumPy arrays, outside jit.
+    XGBoost makes the trees on the host and JAX walks them: `fit` and `adapt` work outside jit only, `predict` and the scorer
+    anywhere. A fitted model needs XGBoost no more.
 
     **Arguments:**
 
     - `loss`: "rank" (AutoTVM to 0.12) or "reg" (later).
-    - `depth`, `eta`, `gamma`, `min_child_weight`: XGBoost's parameters of the same names.
+    - `depth`, `eta`, `gamma`, `min_child_weight`: XGBoost's parameters of the same names; the depth is 1 to 6.
     - `rounds`: at most so many trees.
     - `patience`: rounds without a better recall before boosting stops.
     - `top`: N of the recall, AutoTVM's plan size.
     - `halving`: points after which the weight of an adapted model's base has halved; `math.inf` continues boosting it whole.
-    - `threads`: XGBoost's threads.
+    - `threads`: how many XGBoost boosts with.
     - `state`: what was learned; None until fitted.
 
-    **Raises:** `ValueError` for an unknown loss.
+    **Raises:** `ValueError` for an unknown loss or a depth out of range, `ImportError` naming the extra if XGBoost is missing.
     """
 
     loss: str = eqx.field(static=True, default="rank")
@@ -108,11 +95,14 @@ class XGBoost(Surrogate):
     top: int = eqx.field(static=True, default=64)
     halving: float = eqx.field(static=True, default=64.0)
     threads: int = eqx.field(static=True, default=1)
-    state: Trees | None = None
+    state: Boosted | None = None
 
     def __check_init__(self) -> None:
         if self.loss not in OBJECTIVES:
             raise ValueError(f"loss: {self.loss!r} is not one of {sorted(OBJECTIVES)}.")
+        if not 1 <= self.depth <= DEEPEST:
+            raise ValueError(f"depth: {self.depth} must lie in 1 .. {DEEPEST}.")
+        _xgboost()  # now, and not after a search has measured its first configurations
 
     def parameters(self) -> dict[str, Any]:
         """What XGBoost is told."""
@@ -129,11 +119,11 @@ class XGBoost(Surrogate):
 
     def fit(
         self,
-        x: Float[Array, "n d"],
-        y: Float[Array, " n"],
+        x: Float[Arrays, "n d"],
+        y: Float[Arrays, " n"],
         *,
         key: PRNGKeyArray,
-        groups: Int[Array, " n"] | None = None,
+        groups: Int[Arrays, " n"] | None = None,
     ) -> Self:
         """Boost from nothing.
 
@@ -143,11 +133,11 @@ class XGBoost(Surrogate):
           loss compares points of the same task only, the recall is the mean over tasks, and what is predicted is the share of
           a task's maximum. None: all belong to one.
 
-        **Raises:** `ValueError` for bad points, `ImportError` naming the extra if XGBoost is not installed.
+        **Raises:** `ValueError` for bad points.
         """
         return self._boost(x, y, key=key, groups=groups)
 
-    def adapt(self, x: Float[Array, "n d"], y: Float[Array, " n"], *, key: PRNGKeyArray) -> Self:
+    def adapt(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
         r"""Boost on top of what this model knows of other tasks: AutoTVM's transfer.
 
         The known trees' margin is added with weight $2^{-n / 64}$, where 64 is `halving`; below 0.05 they are dropped. With a
@@ -155,86 +145,123 @@ class XGBoost(Surrogate):
 
         **Raises:** as `fit`, and `ValueError` if this model is not fitted.
         """
-        base = self.scorer()
+        known = self._known()
+        checked_points(x, known.columns)
         weight = 2.0 ** -(len(np.asarray(y)) / self.halving)
-        return self._boost(x, y, key=key, base=base, weight=weight) if weight >= LEAST_WEIGHT else self.fit(x, y, key=key)
+        base = known.all_trees().faded(weight) if weight >= LEAST_WEIGHT else None
+        return self._boost(x, y, key=key, base=base)
 
-    def predict(self, x: Float[Array, "n d"]) -> Prediction:
+    def predict(self, x: Float[Arrays, "n d"]) -> Prediction:
         """The trees' values in the targets' units, and 0 for the doubt they do not have."""
-        trees = self.scorer()
-        mean = jnp.float32(trees.offset) + jnp.float32(trees.slope) * trees(x)
-        return Prediction(mean, jnp.zeros_like(mean))
+        known = self._known()
+        margin: Any
+        if traced(x):
+            margin = self.scorer()(x)
+        else:  # on the host but for the walk, which takes points padded to few lengths: nothing is compiled for each number
+            points = checked_points(x, known.columns)
+            padding = (1 << max(len(points) - 1, 0).bit_length()) - len(points)
+            margin = np.asarray(self.scorer()(np.pad(points, ((0, padding), (0, 0)))))[: len(points)]
+        mean = np.float32(known.offset) + np.float32(known.slope) * margin
+        return Prediction(jnp.asarray(mean), jnp.asarray(np.zeros(mean.shape, np.float32)))
 
     def scorer(self) -> Trees:
-        """The margins: a callable for NumPy arrays, not for jit."""
+        """The margins, in no particular unit. Fits of up to 256 trees share compiled code, those of up to 512, and so on.
+
+        **Raises:** `ValueError` before `fit`.
+        """
+        return self._known().all_trees().with_room()
+
+    def _known(self) -> Boosted:
         fitted(self, self.state)
         assert self.state is not None
         return self.state
 
-    def _boost(
-        self, x: Any, y: Any, *, key: PRNGKeyArray, groups: Any = None, base: Trees | None = None, weight: float = 0.0
-    ) -> Self:
+    def _boost(self, x: Any, y: Any, *, key: PRNGKeyArray, groups: Any = None, base: Trees | None = None) -> Self:
         xgboost = _xgboost()
         points, targets = checked(x, y)
-        if base is not None:
-            checked_points(points, base.columns)
         tasks = np.zeros(len(targets), int) if groups is None else _numbered(groups, len(targets))
-        shuffle, seed = jax.random.split(key)
+        # On the host: a search adds points with every fit, and JAX would compile for each number of them.
+        generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         # Shuffled, because the first trees leave ties, which the recall breaks by position; then by task, as XGBoost wants.
-        order = np.asarray(jax.random.permutation(shuffle, len(targets)))
+        order = generator.permutation(len(targets))
         order = order[np.argsort(tasks[order], kind="stable")]
         sizes = np.bincount(tasks)
         scales = np.array([scale_of(targets[tasks == task]) for task in range(len(sizes))], np.float32)
         points, scaled = points[order], targets[order] / np.repeat(scales, sizes)
-        trees = Trees(np.empty(0, np.uint8), points.shape[1], self.threads, base=base, weight=weight)
-        data = xgboost.DMatrix(points, scaled, base_margin=trees.below(points), qid=tasks[order], nthread=self.threads)
-        booster = xgboost.train(
-            {**self.parameters(), "seed": int(jax.random.randint(seed, (), 0, 1 << 30))},
-            data,
-            num_boost_round=self.rounds,
-            evals=[(data, "train")],
-            custom_metric=lambda scores, _: ("recall", _mean_recall(scores, scaled, sizes, self.top)),
-            callbacks=[
-                xgboost.callback.EarlyStopping(rounds=self.patience, metric_name="recall", data_name="train", maximize=True)
-            ],
-            verbose_eval=False,
+        below = None if base is None else base.margins(points)[:, -1]
+        data = xgboost.DMatrix(points, scaled, base_margin=below, qid=tasks[order], nthread=self.threads)
+        told = {**self.parameters(), "seed": int(generator.integers(1 << 30))}
+        trees, margin = self._until_recall_stands(
+            xgboost.Booster(told, [data]), data, points, below, lambda scores: _mean_recall(scores, scaled, sizes, self.top)
         )
-        trees = replace(trees, raw=np.frombuffer(bytes(booster.save_raw("ubj")), np.uint8))
-        slope, offset = _line(trees.margin(points), scaled) if self.loss == "rank" else (1.0, 0.0)
+        slope, offset = _line(margin, scaled) if self.loss == "rank" else (1.0, 0.0)
         unit = float(scales[0]) if groups is None else 1.0
-        return replace(self, state=replace(trees, slope=slope * unit, offset=offset * unit))
+        return replace(self, state=Boosted(trees, base, points.shape[1], slope * unit, offset * unit))
+
+    def _until_recall_stands(
+        self,
+        booster: Any,
+        data: Any,
+        points: Float[np.ndarray, "n d"],
+        below: Float[np.ndarray, " n"] | None,
+        recall: Callable[[Float[np.ndarray, "rounds n"]], Float[np.ndarray, " rounds"]],
+    ) -> tuple[Trees, Float[np.ndarray, " n"]]:
+        """Boost until the recall has not risen for `patience` rounds: the trees, and their margin with what is below.
+
+        A stretch of rounds at a time: asking XGBoost for the scores after every round would take longer than the rounds.
+        """
+        parts: list[Trees] = []
+        best, best_at = -1.0, 0
+        for first in range(0, self.rounds, STRETCH):
+            last = min(first + STRETCH, self.rounds)
+            for number in range(first, last):
+                booster.update(data, number)
+            parts.append(Trees.of(bytes(booster[first:last].save_raw("json")), self.depth))
+            margins = parts[-1].margins(points, below)
+            below = margins[:, -1]
+            for number, value in enumerate(recall(margins[:, 1:].T), first):
+                if value > best:
+                    best, best_at = value, number
+                elif number >= best_at + self.patience:
+                    return chained(parts).first(number + 1), margins[:, number + 1 - first]
+        return chained(parts), margins[:, -1]
 
 
-def average_recall(scores: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"], top: int) -> float:
+def average_recall(
+    scores: Float[np.ndarray, "*rounds n"], values: Float[np.ndarray, " n"], top: int
+) -> Float[np.ndarray, "*rounds"]:
     r"""How many of the best points the best scores find: $\frac1N \sum_{i=1}^N |B_i \cap S_i| / i$.
 
     B is the best i points, S the i points with the best scores: AutoTVM's `a-recall@N`, the area under its recall curve.
 
     **Arguments:**
 
-    - `scores`, `values`: what was predicted and what is; higher is better, ties go to the earlier point.
+    - `scores`, `values`: what was predicted, maybe many times, and what is; higher is better, ties go to the earlier point.
     - `top`: N, at most n of which are counted.
 
-    **Returns:** a number from 0 to 1.
+    **Returns:** numbers from 0 to 1.
     """
     last = np.maximum(_ranks(scores), _ranks(values))  # from i = last + 1 on a point is in both lists
-    found = np.cumsum(np.bincount(last, minlength=len(last)))[:top]
-    return float((found / np.arange(1, len(found) + 1)).mean())
+    rows = last.reshape(-1, len(values))
+    entered = np.bincount((rows + len(values) * np.arange(len(rows))[:, None]).ravel(), minlength=rows.size)
+    found = entered.reshape(rows.shape).cumsum(axis=1)[:, :top]
+    return (found / np.arange(1, found.shape[1] + 1)).mean(axis=1).reshape(scores.shape[:-1])
 
 
-def _ranks(values: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    ranks = np.empty(len(values), int)
-    ranks[np.argsort(-values, kind="stable")] = np.arange(len(values))
+def _ranks(values: Float[np.ndarray, "*rounds n"]) -> Int[np.ndarray, "*rounds n"]:
+    ranks = np.empty(values.shape, int)
+    order = np.argsort(-values, axis=-1, kind="stable")
+    np.put_along_axis(ranks, order, np.broadcast_to(np.arange(values.shape[-1]), values.shape), axis=-1)
     return ranks
 
 
 def _mean_recall(
-    scores: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"], sizes: Int[np.ndarray, " tasks"], top: int
-) -> float:
+    scores: Float[np.ndarray, "rounds n"], values: Float[np.ndarray, " n"], sizes: Int[np.ndarray, " tasks"], top: int
+) -> Float[np.ndarray, " rounds"]:
     """The mean over tasks that lie one after the other."""
     ends = np.cumsum(sizes)[:-1]
-    tasks = zip(np.split(scores, ends), np.split(values, ends), strict=True)
-    return float(np.mean([average_recall(*task, top) for task in tasks]))
+    tasks = zip(np.split(scores, ends, axis=1), np.split(values, ends), strict=True)
+    return np.mean([average_recall(*task, top) for task in tasks], axis=0)
 
 
 def _numbered(groups: Any, n: int) -> Int[np.ndarray, " n"]:
@@ -250,14 +277,6 @@ def _line(margins: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> 
     centred = margins.astype(float) - margins.mean(dtype=float)
     slope = max(0.0, float(centred @ values) / max(float(centred @ centred), 1e-12))
     return slope, float(values.mean(dtype=float) - slope * margins.mean(dtype=float))
-
-
-@functools.lru_cache(maxsize=32)
-def _booster(raw: bytes, threads: int) -> Any:
-    """The booster that these bytes describe; a search asks for the same one again and again."""
-    booster = _xgboost().Booster(model_file=bytearray(raw))
-    booster.set_param({"nthread": threads})
-    return booster
 
 
 def _xgboost() -> ModuleType:

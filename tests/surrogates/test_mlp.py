@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from surrogates import mlp
-from surrogates.mlp import CHUNK, MLP
+from surrogates.mlp import MLP, ROWS
 
 KEY = jax.random.key(0)
 SMALL = MLP(widths=(16,), epochs=20)
@@ -50,7 +50,7 @@ def test_same_key_gives_the_same_bits(trained):
     assert (other != again).any()
 
 
-@pytest.mark.parametrize("count", [0, 1, 5, CHUNK - 1, CHUNK + 5])
+@pytest.mark.parametrize("count", [0, 1, 5, ROWS - 1, ROWS + 5])
 def test_a_row_means_the_same_in_any_number(trained, count):
     x = points(count)
     predicted = trained.predict(x).mean

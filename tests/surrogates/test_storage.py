@@ -30,6 +30,7 @@ SMALL = {
     "BootstrapEnsemble": {"base": PERCEPTRON},
     "SparseGP": {"inducing": 8, "evaluations": 2},
     "Residual": {"base": PERCEPTRON, "exact": surrogates.ExactGP(evaluations=2)},
+    "SquareRoot": {"base": PERCEPTRON},
     "Feasibility": {"exact": surrogates.ExactGP(evaluations=2)},
 }
 MODELS = [

@@ -74,7 +74,7 @@ def test_orders_unseen_points(loss):
 def test_the_unit_of_the_targets_does_not_matter(loss):
     x = points(80)
     model, scaled = (XGBoost(loss=loss).fit(x, unit * (smooth(x) + 2), key=KEY) for unit in (1, 1024))
-    np.testing.assert_array_equal(model.state.raw, scaled.state.raw)
+    np.testing.assert_array_equal(model.scorer()(x), scaled.scorer()(x))
     np.testing.assert_allclose(scaled.predict(x).mean, 1024 * model.predict(x).mean, rtol=1e-4)
 
 
@@ -88,7 +88,7 @@ def test_pooled_tasks_are_scaled_apart():
     x, tasks = points(80), np.repeat(["b", "a"], 40)
     y = smooth(x) + 2
     model, other = (XGBoost().fit(x, np.where(tasks == "a", unit, 1) * y, key=KEY, groups=tasks) for unit in (1, 1024))
-    np.testing.assert_array_equal(model.state.raw, other.state.raw)
+    np.testing.assert_array_equal(model.scorer()(x), other.scorer()(x))
     np.testing.assert_array_equal(model.predict(x).mean, other.predict(x).mean)
     assert model.predict(x).mean.max() < 1.5
 
@@ -118,10 +118,10 @@ def test_adapting_with_few_points_beats_scratch(loss, halving):
 def test_a_base_fades_with_the_points(count, weight):
     pretrained = XGBoost(rounds=3).fit(points(50), smooth(points(50)), key=KEY)
     x = points(count, seed=1)
-    trees = pretrained.adapt(x, related(x), key=KEY).state
-    assert math.isclose(trees.weight, weight)
-    below = np.float32(weight) * pretrained.state.margin(x)
-    np.testing.assert_array_equal(trees.below(x), below)
+    state = pretrained.adapt(x, related(x), key=KEY).state
+    below = state.base.margins(x)[:, -1]
+    np.testing.assert_allclose(below, weight * pretrained.scorer()(x), rtol=1e-5)
+    np.testing.assert_array_equal(state.all_trees().margins(x)[:, -1], state.trees.margins(x, below)[:, -1])
 
 
 def test_a_faded_base_is_dropped():
@@ -129,7 +129,42 @@ def test_a_faded_base_is_dropped():
     x = points(277, seed=1)
     adapted, scratch = pretrained.adapt(x, related(x), key=KEY), pretrained.fit(x, related(x), key=KEY)
     assert adapted.state.base is None
-    np.testing.assert_array_equal(adapted.state.raw, scratch.state.raw)
+    np.testing.assert_array_equal(adapted.scorer()(x), scratch.scorer()(x))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_trees_are_those_xgboost_would_stop_at(loss):
+    """Boosting looks at the recall a stretch at a time; what is kept are the rounds until it has stood for `patience`."""
+    x, patience = points(150), 5
+    y = smooth(x)
+    model = XGBoost(loss=loss, patience=patience, top=20).fit(x, y, key=KEY)
+    order = np.random.default_rng(np.asarray(jax.random.key_data(KEY))).permutation(len(y))  # ties of the recall go by it
+    margins = model.state.trees.margins(x[order])[:, 1:]
+    recalls = [float(average_recall(scores, y[order], 20)) for scores in margins.T]
+    assert len(recalls) == np.argmax(recalls) + patience + 1
+    rises = np.flatnonzero(np.diff(np.maximum.accumulate([-1.0, *recalls])))
+    assert np.diff(rises).max() <= patience
+
+
+@pytest.mark.parametrize("rounds", [1, 32, 40])
+def test_rounds_are_the_most_trees(rounds):
+    x = points(100)
+    assert len(XGBoost(rounds=rounds, patience=100).fit(x, smooth(x), key=KEY).state.trees.leaf) == rounds
+
+
+def test_recall_of_many_scores_is_that_of_each():
+    generator = np.random.default_rng(0)
+    scores, values = generator.integers(0, 9, (4, 30)), generator.normal(size=30)
+    np.testing.assert_array_equal(average_recall(scores, values, 7), [average_recall(row, values, 7) for row in scores])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_predictions_are_the_same_inside_jit(loss):
+    x = points(40)
+    model = XGBoost(loss=loss, rounds=9).fit(x, smooth(x), key=KEY).adapt(x[:9], related(x[:9]), key=KEY)
+    np.testing.assert_array_equal(jax.jit(model.scorer().__call__)(x), model.scorer()(x))
+    np.testing.assert_allclose(jax.jit(lambda x: model.predict(x).mean)(x), model.predict(x).mean, rtol=1e-6)
+    assert model.predict(x[:0]).mean.shape == (0,)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -164,19 +199,23 @@ def test_is_the_papers_base_of_an_ensemble():
 def test_refusals_name_what_is_wrong():
     x = points(10)
     model = XGBoost(rounds=2).fit(x, smooth(x), key=KEY)
-    with pytest.raises(ValueError, match="cannot score inside jit"):
-        jax.jit(model.scorer().__call__)(x)
+    with pytest.raises(ValueError, match="3 columns, but the model was fitted on 4"):
+        model.predict(x[:, :3])
     with pytest.raises(ValueError, match="3 columns, but the model was fitted on 4"):
         model.adapt(x[:, :3], smooth(x), key=KEY)
     with pytest.raises(ValueError, match="XGBoost knows nothing yet"):
         XGBoost().adapt(x, smooth(x), key=KEY)
     with pytest.raises(ValueError, match="loss: 'ranking' is not one of"):
         XGBoost(loss="ranking")
+    with pytest.raises(ValueError, match=r"depth: 7 must lie in 1 \.\. 6"):
+        XGBoost(depth=7)
     with pytest.raises(ValueError, match=r"groups: shape \(3,\) must be \(10,\)"):
         model.fit(x, smooth(x), key=KEY, groups=[1, 2, 3])
 
 
-def test_a_missing_extra_is_named(monkeypatch):
+def test_a_missing_extra_is_named_at_once_and_not_missed_by_a_fitted_model(monkeypatch):
+    model = XGBoost(rounds=2).fit(points(10), smooth(points(10)), key=KEY)
     monkeypatch.setitem(sys.modules, "xgboost", None)
     with pytest.raises(ImportError, match=r"pip install gausstune\[xgboost\]"):
-        XGBoost().fit(points(10), smooth(points(10)), key=KEY)
+        XGBoost()
+    assert np.isfinite(model.predict(points(10)).mean).all()

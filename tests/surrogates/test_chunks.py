@@ -1,0 +1,35 @@
+"""Working through rows a few at a time changes nothing."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from surrogates.chunks import in_chunks, in_parts
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 40])
+def test_chunking_changes_nothing(n):
+    x = jr.normal(jr.key(0), (n, 3))
+
+    def function(x):
+        return x[:, 0] + 1, jnp.abs(x[:, 1])
+
+    for ours, theirs in zip(in_chunks(function, x, chunk=8), function(x), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("n", [0, 1, 64, 65, 300])
+def test_parts_change_nothing(n):
+    x = np.random.default_rng(n).normal(size=(n, 3)).astype(np.float32)
+    shapes = []
+
+    def function(rows):
+        shapes.append(len(rows))
+        return rows[:, 0] + 1, jnp.abs(rows[:, 1])
+
+    for ours, theirs in zip(in_parts(function, x, rows=128), function(x), strict=True):
+        assert isinstance(ours, jax.Array)
+        np.testing.assert_array_equal(ours, theirs)
+    assert set(shapes[:-1]) <= {64, 128}
