@@ -12,7 +12,14 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from search.driver import Search
+from search.methods.autotvm import autotvm
+from search.methods.bted import bted_search
+from search.methods.bted_bao import bted_bao
+from search.methods.chameleon import chameleon
+from search.methods.deep_gaussian_transfer import deep_gaussian_transfer
+from search.methods.genetic_algorithm import genetic_algorithm
 from search.methods.grid import grid_search
+from search.methods.history_guided_genetic_algorithm import history_guided_genetic_algorithm
 from search.methods.random import random_search
 
 Method: TypeAlias = Callable[..., Search]
@@ -20,6 +27,13 @@ Method: TypeAlias = Callable[..., Search]
 METHODS: dict[str, Method] = {
     "random": random_search,
     "grid": grid_search,
+    "ga": genetic_algorithm,
+    "autotvm": autotvm,
+    "bted": bted_search,
+    "bted-bao": bted_bao,
+    "dgp-transfer": deep_gaussian_transfer,
+    "chameleon": chameleon,
+    "gga": history_guided_genetic_algorithm,
 }
 
 

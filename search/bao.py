@@ -1,0 +1,101 @@
+"""Bootstrap-guided adaptive optimisation (Sun et al., DATE 2021, section III-B, Algorithms 3 and 4)."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from search.driver import Search
+from search.pool import Pool
+from search.space import KnobSpace
+from surrogates.base import Scorer, Surrogate
+from surrogates.ensemble import BootstrapEnsemble
+
+CHUNK = 4096
+"""Candidates are scored so many at a time: one shape, compiled once."""
+
+
+def bao(
+    space: KnobSpace,
+    knobs: Int[np.ndarray, "n knobs"],
+    throughput: Float[np.ndarray, " n"],
+    *,
+    key: PRNGKeyArray,
+    surrogate: Surrogate,
+    members: int = 2,
+    radius: float = 3.0,
+    tau: float = 1.5,
+    eta: float = 0.05,
+    batch: int = 1,
+    limit: int = 1 << 15,
+) -> Search:
+    r"""Walk from configuration to configuration, each the best of the last one's neighbourhood (Algorithm 4).
+
+    A neighbourhood has the radius R, or $\tau R$ where the last step changed little: $r_t < \eta$. The sum of $\Gamma$ models
+    of bootstrap resamples says which of it is best. What was measured is not measured again, and where a neighbourhood has
+    nothing new (the paper does not say) the best of `limit` random configurations is next. Ties are broken at random.
+
+    **Arguments:**
+
+    - `knobs`, `throughput`: what was measured, at least two configurations unless the space has fewer: the paper's X and Y.
+    - `surrogate`: the models' recipe, the paper's evaluation function.
+    - `members`: how many models, $\Gamma$.
+    - `radius`, `tau`: R, a Euclidean distance in option numbers, and how much larger it can become.
+    - `eta`: the relative change $\eta$ that keeps the radius.
+    - `batch`: configurations a step; the paper has 1. Of several, the best one is where the walk goes on.
+    - `limit`: the most neighbours that are looked at, drawn at random where there are more; the paper looks at all.
+
+    **Returns:** a search that ends when the space is exhausted.
+    """
+    model = BootstrapEnsemble(surrogate, members=members)
+    centre = knobs[np.argmax(throughput)]  # line 1
+    deployed = [float(np.max(throughput))]
+    while True:
+        key, *keys = jax.random.split(key, 5)
+        calm = len(deployed) >= 2 and change(deployed[-1], deployed[-2]) < eta  # lines 4-6
+        reach = tau * radius if calm else radius
+        candidates = space.neighbours(centre, reach, limit=limit, key=keys[0])  # lines 3 and 7
+        candidates = candidates[~Pool(knobs, space.shape).contains(candidates)]
+        if not len(candidates):
+            candidates = space.sample(keys[1], limit, exclude=knobs)
+        if not len(candidates):
+            return
+        tuned = model.fit(space.features(knobs), throughput, key=keys[2])
+        chosen = highest(space, tuned.scorer(), candidates, batch, key=keys[3])  # line 10
+        measured = yield chosen  # line 11
+        centre = chosen[np.argmax(measured)]
+        deployed.append(float(np.max(measured)))
+        knobs, throughput = np.concatenate([knobs, chosen]), np.concatenate([throughput, measured])  # line 12
+
+
+def change(latest: float, previous: float) -> float:
+    r"""Equation (1), $r_t = |(y^*_{t-1} - y^*_{t-2}) / y^*_{t-1}|$: 0 if both failed, infinite if the latest alone did."""
+    if latest == previous:
+        return 0.0
+    return abs((latest - previous) / latest) if latest else np.inf
+
+
+def highest(
+    space: KnobSpace, scorer: Scorer, candidates: Int[np.ndarray, "n knobs"], count: int, *, key: PRNGKeyArray
+) -> Int[np.ndarray, "count knobs"]:
+    """The candidates of the highest scores, best first (Algorithm 3, line 6).
+
+    Ties are broken at random: trees are constant over much of a neighbourhood, whose first rows are all in one corner.
+    """
+    scores = _scores(scorer, np.asarray(space.features(candidates)))
+    ties = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(len(scores))
+    return candidates[ties[np.argsort(-scores[ties], kind="stable")[:count]]]
+
+
+def _scores(scorer: Scorer, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    padded = np.pad(features, ((0, -len(features) % CHUNK), (0, 0)))
+    chunks = padded.reshape(-1, CHUNK, features.shape[1])
+    return np.concatenate([_score(scorer, jnp.asarray(chunk)) for chunk in chunks])[: len(features)]
+
+
+@eqx.filter_jit
+def _score(scorer: Scorer, features: Float[Array, "n d"]) -> Float[Array, " n"]:
+    return scorer(features)

@@ -1,0 +1,72 @@
+"""What other tasks' measurements say about a space: one data set to learn from, and their best configurations translated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from search.history import Source
+from search.rows import distinct, nearest
+from search.space import KnobSpace
+from surrogates.pooling import Pool, pool
+
+
+def pooled(history: Sequence[Source], space: KnobSpace) -> Pool:
+    """All sources as one data set: features, and throughput as a share of the source's best.
+
+    **Raises:** `ValueError` if there are none, one is empty, or one has other features than `space`.
+    """
+    for source in history:
+        if source.space.feature_names != space.feature_names or source.space.encoding != space.encoding:
+            raise ValueError(
+                f"history: {source.name} has the features {list(source.space.feature_names)} in {source.space.encoding}, this "
+                f"space has {list(space.feature_names)} in {space.encoding}; give tasks of the same operator and target."
+            )
+    return pool([(np.asarray(source.space.features(source.knobs)), source.throughput) for source in history])
+
+
+def elites(
+    history: Sequence[Source], space: KnobSpace, count: int, *, key: PRNGKeyArray, candidates: int = 4096
+) -> Int[np.ndarray, "m knobs"]:
+    """The sources' best configurations as this space can have them.
+
+    A configuration is translated knob by knob to the option whose features are nearest: of a split, the factors most alike.
+    Where the result is not valid, the nearest of `candidates` random valid configurations takes its place.
+
+    **Arguments:**
+
+    - `history`: sources with the features of `space`, which `pooled` checks.
+    - `count`: how many of each source; those that failed do not count.
+
+    **Returns:** distinct valid configurations: all sources' best ones, then all second ones, and so on; maybe none.
+    """
+    best, ranks = [], []
+    for source in history:
+        order = np.argsort(-source.throughput, kind="stable")[: min(count, (source.throughput > 0).sum())]
+        best.append(source.space.features(source.knobs[order]))
+        ranks.append(np.arange(len(order)))
+    if not any(map(len, ranks)):
+        return np.empty((0, len(space.knobs)), np.int32)
+    features = np.concatenate(best)[np.argsort(np.concatenate(ranks), kind="stable")]
+    knobs = _nearest_options(space, features)
+    invalid = ~space.valid(knobs)
+    if invalid.any():
+        drawn = space.sample(key, candidates)
+        if not len(drawn):
+            return drawn
+        knobs[invalid] = drawn[nearest(features[invalid], space.features(drawn))[0]]
+    return distinct(knobs)
+
+
+def _nearest_options(space: KnobSpace, features: Float[np.ndarray, "n d"]) -> Int[np.ndarray, "n knobs"]:
+    """Each knob's option whose feature columns are nearest."""
+    columns, first = [], 0
+    for place, knob in enumerate(space.knobs):
+        own = slice(first, first + knob.table.shape[1])
+        options = np.zeros((len(knob.table), len(space.knobs)), np.int32)
+        options[:, place] = np.arange(len(options))
+        columns.append(nearest(features[:, own], space.features(options)[:, own])[0])
+        first = own.stop
+    return np.stack(columns, axis=1).astype(np.int32)

@@ -1,0 +1,87 @@
+"""Other tasks' best configurations arrive here valid, in order, and as much alike as this space allows."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search import KnobSpace, Option, Source, Split
+from search.transfer import elites, pooled
+
+KEY = jax.random.key(0)
+
+
+def layer(extent, predicate=None, **options):
+    return KnobSpace([Split("tile", extent, 3), Option("unroll", (0, 512, 1500))], predicate, **options)
+
+
+def few_threads(choice):
+    return choice["tile"][..., 2] <= 4
+
+
+def source(space, seed=0, count=20):
+    knobs = space.sample(jax.random.key(seed), count)
+    return Source(f"source {seed}", space, knobs, np.random.default_rng(seed).permutation(len(knobs)).astype(float))
+
+
+def test_pooled_throughput_is_the_share_of_each_sources_best():
+    first, second = source(layer(64)), source(layer(12), 1, count=7)
+    pool = pooled([first, second], layer(16))
+    assert pool.sizes == (20, 7)
+    np.testing.assert_allclose(pool.y[:20], first.throughput / first.throughput.max(), rtol=1e-6)
+    assert pool.y[20:].max() == 1
+    np.testing.assert_array_equal(pool.x[20:], second.space.features(second.knobs))
+
+
+@pytest.mark.parametrize("other", [KnobSpace([Split("tile", 64, 2)]), layer(64, encoding="raw")], ids=["knobs", "encoding"])
+def test_other_features_are_refused_by_name(other):
+    with pytest.raises(ValueError, match="history: source 0 has the features"):
+        pooled([source(other)], layer(16))
+
+
+@settings(deadline=None)
+@given(st.sampled_from([1, 12, 60]), st.integers(0, 9), st.integers(0, 30))
+def test_same_space_gives_back_its_own_best_in_order(extent, seed, count):
+    known = source(layer(extent), seed)
+    order = np.argsort(-known.throughput)
+    working = order[known.throughput[order] > 0]
+    np.testing.assert_array_equal(elites([known], known.space, count, key=KEY), known.knobs[working][:count])
+
+
+def test_best_of_all_sources_come_before_the_second_best():
+    first, second = source(layer(60), 1), source(layer(60), 2)
+    found = elites([first, second], layer(60), 3, key=KEY)
+    leaders = [each.knobs[each.throughput.argmax()] for each in (first, second)]
+    np.testing.assert_array_equal(found[:2], leaders)
+
+
+@settings(deadline=None)
+@given(st.sampled_from([1, 6, 32]), st.integers(0, 9))
+def test_no_option_is_nearer_than_the_translation(extent, seed):
+    known, here = source(layer(64), seed, count=1), layer(extent)
+    wanted = known.space.features(known.knobs)
+    (found,) = elites([Source("", known.space, known.knobs, np.ones(1))], here, 1, key=KEY)
+    everything = ((here.features(here.from_index(range(here.product))) - wanted) ** 2).sum(axis=1)
+    assert ((here.features(found[None]) - wanted) ** 2).sum() == pytest.approx(everything.min())
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from([1, 7, 48]), st.integers(0, 9))
+def test_what_arrives_is_valid_and_distinct(extent, seed):
+    whole = layer(extent)
+    for space in (layer(extent, few_threads), whole.confine(whole.sample(jax.random.key(seed), 5))):
+        found = elites([source(layer(64), seed), source(layer(36), seed + 1)], space, 8, key=KEY)
+        assert 1 <= len(found) <= 16
+        assert space.valid(found).all()
+        assert len(np.unique(found, axis=0)) == len(found)
+
+
+@pytest.mark.parametrize("space", [layer(16), layer(16).confine(np.empty((0, 2), np.int32))], ids=["whole", "empty"])
+@pytest.mark.parametrize("history", [[], [Source("failed", layer(64), layer(64).from_index([1, 2]), np.zeros(2))]])
+def test_without_successes_there_are_no_elites(space, history):
+    assert elites(history, space, 8, key=KEY).shape == (0, 2)
+
+
+def test_space_without_valid_configurations_has_no_elites():
+    assert elites([source(layer(64))], layer(16).confine(np.empty((0, 2), np.int32)), 8, key=KEY).shape == (0, 2)
