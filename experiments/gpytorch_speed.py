@@ -19,8 +19,8 @@ import xgboost
 from gpytorch.models.deep_gps import DeepGP, DeepGPLayer
 from gpytorch.variational import CholeskyVariationalDistribution, VariationalStrategy
 
-BATCH = 1024
-"""Rows GPyTorch predicts at once; it is slower with 256 and with 4096."""
+BATCH = 256
+"""Rows GPyTorch predicts at once; it is slower with 1024 and with 4096."""
 
 
 class Layer(DeepGPLayer):

@@ -15,7 +15,6 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from search.space import Arrays, KnobSpace
 from surrogates.base import checked_points
 from surrogates.chunks import in_chunks
-from surrogates.kernels import RBF
 
 BLOCK = 512
 """Rows of a large kernel matrix that are computed at a time."""
@@ -113,6 +112,8 @@ def _ted(
 ) -> tuple[Int[Array, " count"], Bool[Array, " count"]]:
     """Algorithm 1 on those points that are real: the choices, and which of them were made before the points ran out."""
     n = len(points)
+    from surrogates.kernels import RBF  # here: GPJax takes a second to load
+
     kernel = RBF().cross_covariance
     stored = kernel(points, points) if n <= STORED else None
 

@@ -70,7 +70,7 @@ def address(text: str) -> tuple[str, int]:
 def add_searching(parser: argparse.ArgumentParser, *, trials: int) -> None:
     """Add the arguments of `tune` that say how to search."""
     group = parser.add_argument_group("searching")
-    group.add_argument("--method", default="random", help="how to search; see `gausstune methods`")
+    group.add_argument("--method", default="gausstune", help="how to search; see `gausstune methods`")
     group.add_argument("--trials", type=positive, default=trials, help="how many configurations to measure")
     group.add_argument("--seed", type=int, default=0, help="of everything random")
     group.add_argument("--early-stopping", type=positive, metavar="N", help="stop after N measurements without a new best")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 import search
-from search import methods as search_methods
 from tvm_bridge.history import sources
 from tvm_bridge.measure.base import Measurer, TuningError
 from tvm_bridge.measure.local import Local
@@ -19,11 +18,14 @@ from tvm_bridge.records import Paths, Record, RecordLog
 from tvm_bridge.session import Session, TuneResult
 from tvm_bridge.task import Task
 
+if TYPE_CHECKING:
+    from search.methods import Method
+
 
 def tune(
     task: Task,
     *,
-    method: str | search_methods.Method = "random",
+    method: str | Method = "gausstune",
     trials: int = 64,
     log: str | os.PathLike[str] | None = None,
     history: Paths | Sequence[Record] | None = None,
@@ -56,17 +58,20 @@ def tune(
     **Raises:** `ValueError` for an argument out of range or a log of another device, `DeviceError` if the target has no device
     here, `TuningError` if nothing that was tried works. Ctrl-C passes through; the log keeps every finished measurement.
     """
-    make = search_methods.find(method)
+    from search.methods import find, learns_from_history  # here: they load the surrogates, which builders never need
+
+    make = find(method)
     for name, value in (("trials", trials), ("early_stopping", early_stopping), ("time_limit", time_limit)):
         if value is not None and not value > 0:
             raise ValueError(f"{name}: {value} must be greater than 0.")
     if not 0 <= seed < 1 << 32:  # JAX would fold others onto these
         raise ValueError(f"seed: {seed} must lie in 0 .. {(1 << 32) - 1}.")
     options: dict[str, Any] = {}
-    if search_methods.learns_from_history(make):
+    if learns_from_history(make):
         options["history"] = sources(history, task) if history is not None else []
     elif history is not None:
         raise ValueError(f"history: method {method!r} does not learn from other tasks; leave `history` out.")
+    proposals = make(task.space, key=jax.random.key(seed), **options)
     with ExitStack() as stack:
         if measurer is None:
             measurer = task.measurer or stack.enter_context(Local())
@@ -76,7 +81,7 @@ def tune(
         if measurer.has_default:
             session.measure_default()
         run = search.run(
-            make(task.space, key=jax.random.key(seed), **options),
+            proposals,
             session.measure,
             trials=trials,
             early_stopping=early_stopping,
@@ -100,4 +105,6 @@ def default_seconds(task: Task, *, measurer: Measurer | None = None) -> float:
 
 def methods() -> tuple[str, ...]:
     """The names of the search methods."""
-    return tuple(search_methods.METHODS)
+    from search.methods import METHODS
+
+    return tuple(METHODS)

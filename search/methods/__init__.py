@@ -17,6 +17,7 @@ from search.methods.bted import bted_search
 from search.methods.bted_bao import bted_bao
 from search.methods.chameleon import chameleon
 from search.methods.deep_gaussian_transfer import deep_gaussian_transfer
+from search.methods.gausstune import gausstune
 from search.methods.genetic_algorithm import genetic_algorithm
 from search.methods.grid import grid_search
 from search.methods.history_guided_genetic_algorithm import history_guided_genetic_algorithm
@@ -34,6 +35,7 @@ METHODS: dict[str, Method] = {
     "dgp-transfer": deep_gaussian_transfer,
     "chameleon": chameleon,
     "gga": history_guided_genetic_algorithm,
+    "gausstune": gausstune,
 }
 
 

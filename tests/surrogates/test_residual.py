@@ -85,6 +85,17 @@ def test_intervals_cover():
     assert 0.75 < np.mean(covered) < 0.99
 
 
+def test_a_measurement_is_less_sure_than_the_function_and_no_surer_than_the_base():
+    model = trained(std=0.5).adapt(*task(60, noise=0.1), key=KEY)
+    new, _ = task(100, seed=1)
+    function, measurement = model.predict(new), model.predictive(new)
+    np.testing.assert_array_equal(function.mean, measurement.mean)
+    assert (measurement.std > function.std).all()
+    assert (measurement.std >= model.base.predictive(new).std).all()
+    timid = trained(std=50.0).adapt(*task(60), key=KEY)
+    np.testing.assert_allclose(timid.predictive(new).std, 50.0, rtol=0.01)
+
+
 def test_deviation_is_the_root_of_the_squares():
     x, y = task(40)
     alone, doubtful = (trained(std=std).adapt(x, y, key=KEY).predict(x).std for std in (0.0, 0.5))

@@ -30,13 +30,14 @@ SMALL = {
     "BootstrapEnsemble": {"base": PERCEPTRON},
     "SparseGP": {"inducing": 8, "evaluations": 2},
     "Residual": {"base": PERCEPTRON, "exact": surrogates.ExactGP(evaluations=2)},
+    "Trend": {"base": PERCEPTRON},
     "SquareRoot": {"base": PERCEPTRON},
     "Feasibility": {"exact": surrogates.ExactGP(evaluations=2)},
 }
 MODELS = [
     name
-    for name, value in vars(surrogates).items()
-    if name in surrogates.__all__ and isinstance(value, type) and issubclass(value, Surrogate) and value is not Surrogate
+    for name, value in ((name, getattr(surrogates, name)) for name in surrogates.__all__)
+    if isinstance(value, type) and issubclass(value, Surrogate) and value is not Surrogate
 ]
 
 

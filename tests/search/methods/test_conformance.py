@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from search import KnobSpace, Option, Source, Split, run
 from search.methods import METHODS, find, learns_from_history
 from search.ppo import PPO
+from surrogates import ExactGP
 from tests.search.ridge import Ridge
 
 
@@ -52,6 +53,14 @@ OPTIONS = {
     "dgp-transfer": {"surrogate": Ridge(), "pool": 200, "tuning_set": 24, "deployed": 8, "patience": 20, "explored": 400},
     "chameleon": {"surrogate": Ridge(), "plan": 16, "walkers": 16, "settings": PPO(steps=20, horizon=10, minibatch=64)},
     "gga": {"surrogate": Ridge(), "generation": 16, "offspring": 4, "candidates": 256},
+    "gausstune": {
+        "process": ExactGP(evaluations=2),
+        "first": 8,
+        "batch": 32,
+        "pool": 40,
+        "leaders": 1,
+        "limit": 64,
+    },
 }
 """What makes a method small, with a surrogate that compiles nothing: the laws are not about how well it searches."""
 

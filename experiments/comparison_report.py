@@ -1,0 +1,114 @@
+"""Tables and curves of the comparison of search methods."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+RESULTS = Path(__file__).parent / "results"
+BUDGETS = (8, 16, 32, 64, 128, 256)
+HISTORY = {
+    "none": "no history",
+    "same": "history of related tasks",
+    "inverted": "history, throughputs inverted",
+    "permuted": "history, throughputs permuted",
+    "mixed": "history, half of the sources inverted",
+}
+
+Curves = dict[str, Float[np.ndarray, "tasks budgets"]]
+"""The mean over seeds of each task, for each method."""
+
+
+def write(logs: Iterable[Path]) -> None:
+    """Write `results/method_comparison.{md,json,png}` from logs of the experiment."""
+    lines = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+    if not lines:
+        raise FileNotFoundError("logs: nothing was recorded yet; first run `method_comparison run --tasks tables`.")
+    settings: dict[tuple[str, str], list[dict]] = defaultdict(list)
+    for line in lines:
+        settings[line["tasks"], line["history"]].append(line)
+    RESULTS.mkdir(exist_ok=True)
+    ordered = dict(sorted(settings.items(), key=lambda item: (item[0][0] != "tables", list(HISTORY).index(item[0][1]))))
+    curves = {setting: curves_of(group) for setting, group in ordered.items()}
+    stored = [
+        {
+            "tasks": tasks,
+            "history": history,
+            "budgets": BUDGETS,
+            "best": {m: c.mean(axis=0).tolist() for m, c in methods.items()},
+        }
+        for (tasks, history), methods in curves.items()
+    ]
+    (RESULTS / "method_comparison.json").write_text(json.dumps(stored, indent=1) + "\n")
+    sections = [_section(setting, curves[setting], group) for setting, group in ordered.items()]
+    heading = "# Search methods on recorded tasks\n\nShare of the best that was recorded, after so many measurements.\n"
+    (RESULTS / "method_comparison.md").write_text("\n".join([heading, *sections]))
+    _draw(curves, RESULTS / "method_comparison.png")
+
+
+def curves_of(lines: Iterable[Mapping]) -> Curves:
+    """Average seeds; tasks in order. Methods are compared on the tasks that all of them have."""
+    collected: dict[str, dict[tuple, list]] = defaultdict(lambda: defaultdict(list))
+    for line in lines:
+        collected[line["method"]][line["device"], line["task"]].append(line["best"])
+    common = sorted(set.intersection(*(set(tasks) for tasks in collected.values())))
+    return {method: np.array([np.mean(tasks[task], axis=0) for task in common]) for method, tasks in collected.items()}
+
+
+def _section(setting: tuple[str, str], curves: Curves, lines: Iterable[Mapping]) -> str:
+    """A table: methods by budgets, mean over tasks and deviation of the tasks' means; the best of each column in bold."""
+    lines = list(lines)
+    seeds = {method: len({line["seed"] for line in lines if line["method"] == method}) for method in curves}
+    thought = {method: np.median([line["seconds"] for line in lines if line["method"] == method]) for method in curves}
+    tasks = len(next(iter(curves.values())))
+    best = np.max([curve.mean(axis=0) for curve in curves.values()], axis=0)
+    rows = []
+    for method, curve in sorted(curves.items(), key=lambda item: -item[1].mean()):
+        cells = [
+            f"{'**' if mean >= top - 5e-4 else ''}{mean:.3f}{'**' if mean >= top - 5e-4 else ''} ±{spread:.2f}"
+            for mean, spread, top in zip(curve.mean(axis=0), curve.std(axis=0), best, strict=True)
+        ]
+        rows.append(f"| {method} | {' | '.join(cells)} | {seeds[method]} | {thought[method]:.1f} |")
+    return "\n".join(
+        [
+            f"## {tasks} {setting[0]}, {HISTORY[setting[1]]}",
+            "",
+            f"| method | {' | '.join(map(str, BUDGETS))} | seeds | seconds of thinking |",
+            "|---" * (len(BUDGETS) + 3) + "|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _draw(curves: Mapping[tuple[str, str], Curves], path: Path) -> None:
+    """A panel for each setting: the mean over tasks, and between the quartiles of the tasks."""
+    from matplotlib import pyplot
+
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure, panels = pyplot.subplots(rows, columns, figsize=(6 * columns, 4.5 * rows), squeeze=False, layout="constrained")
+    names = list(dict.fromkeys(method for methods in curves.values() for method in methods))
+    colours = dict(zip(names, pyplot.get_cmap("tab20").colors, strict=False))
+    for panel, ((tasks, history), methods) in zip(panels.flat, curves.items(), strict=False):
+        for method, curve in methods.items():
+            ours = method == "gausstune"
+            low, high = np.quantile(curve, [0.25, 0.75], axis=0)
+            panel.fill_between(BUDGETS, low, high, color=colours[method], alpha=0.15 if ours else 0.04, linewidth=0)
+            panel.plot(BUDGETS, curve.mean(axis=0), ".-", color=colours[method], label=method, linewidth=2.5 if ours else 1)
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(BUDGETS, map(str, BUDGETS))
+        panel.set_title(f"{tasks}, {HISTORY[history]}")
+        panel.set_xlabel("measurements")
+        panel.set_ylabel("share of the best recorded")
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=8)
+    for panel in list(panels.flat)[len(curves) :]:
+        panel.remove()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

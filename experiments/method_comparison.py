@@ -1,0 +1,130 @@
+"""How few measurements each search method needs: recorded tables and pools of real GPUs, with and without history.
+
+    python -m experiments.method_comparison run --tasks tables
+    python -m experiments.method_comparison run --tasks pools --history same --seeds 5 --methods gausstune autotvm
+    python -m experiments.method_comparison report
+
+`tables` are exhaustive: a convolution on three GPUs and a matrix product on two. `pools` are the configurations that tuners
+measured of each layer of ResNet-18 and VGG-16 on two GPUs. History is what was recorded of a table's kernel on other devices or
+of the other layers on the same device; an adversarial history has its throughputs inverted or permuted, or half of its
+sources. `run` appends to `out/method_comparison/*.jsonl` and goes on where it was stopped; `report` writes
+`experiments/results/method_comparison.{md,json,png}`. `experiments/recorded.py` says where the records are looked for.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments import comparison_report
+from experiments.comparison_report import BUDGETS
+from experiments.recorded import Recorded, pools, tables
+from search import Source, run
+from search.driver import Batch
+from search.methods import METHODS, find, learns_from_history
+from tvm_bridge.arguments import Parser, positive
+
+OUT = Path("out") / "method_comparison"
+HISTORIES = ("none", "same", "inverted", "permuted", "mixed")
+TAUGHT = 256
+"""Configurations that are known of each source, drawn at random: a history of one tuning each."""
+
+OPTIONS = {"dgp-transfer": {"tuning_set": 192, "deployed": 64}}
+"""What differs from a method's defaults: the ICCV paper's shares, 3 to 1, of this budget."""
+
+
+def main() -> int:
+    """Run what is not in the logs yet, or report on them."""
+    parser = Parser(prog="method_comparison", description="Search methods on recorded tables and pools.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    arguments = commands.add_parser("run", help="run methods on recorded tasks")
+    arguments.add_argument("--tasks", choices=("tables", "pools"), required=True)
+    arguments.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS), metavar="METHOD")
+    arguments.add_argument("--history", choices=HISTORIES, default="none")
+    arguments.add_argument("--seeds", type=positive, default=20)
+    arguments.add_argument("--every", type=positive, default=1, help="only every n-th task")
+    commands.add_parser("report", help="write tables and figure from all logs")
+    parsed = parser.parse_args()
+    if parsed.command == "report":
+        comparison_report.write(sorted(OUT.glob("*.jsonl")))
+        return 0
+    OUT.mkdir(parents=True, exist_ok=True)
+    log = OUT / f"{parsed.tasks}-{parsed.history}.jsonl"
+    done = {_key(json.loads(line)) for line in log.read_text().splitlines()} if log.exists() else set()
+    with log.open("a") as file:
+        for line in _runs(parsed, done):
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+    return 0
+
+
+def _key(line: dict) -> tuple:
+    return line["device"], line["task"], line["method"], line["seed"]
+
+
+def _runs(arguments, done: set[tuple]) -> Iterator[dict]:
+    every = tables() if arguments.tasks == "tables" else [*pools("gtx1650"), *pools("rtx3080")]
+    methods = [name for name in arguments.methods if _applies(name, arguments.history)]
+    for task in every[:: arguments.every]:
+        for name in methods:
+            for seed in range(arguments.seeds):
+                if (task.device, task.name, name, seed) in done:
+                    continue
+                history = _history(task, every, arguments.history, seed)
+                options = OPTIONS.get(name, {}) | ({"history": history} if history else {})
+                search = find(name)(task.source.space, key=jax.random.key(seed), **options)
+                best, seconds = _best_so_far(task, search)
+                yield {
+                    **{"tasks": arguments.tasks, "device": task.device, "task": task.name, "history": arguments.history},
+                    **{"method": name, "seed": seed, "best": best, "seconds": round(seconds, 3)},
+                }
+        print(f"{task.device} {task.name}: {', '.join(methods)}", file=sys.stderr, flush=True)
+
+
+def _applies(name: str, history: str) -> bool:
+    """Whether a method can be run: with a history those that learn from it, without one those that need none."""
+    return learns_from_history(METHODS[name]) if history != "none" else name != "dgp-transfer"
+
+
+def _best_so_far(task: Recorded, search) -> tuple[list[float], float]:
+    """The best share of the task's optimum after each of `BUDGETS`, and the seconds that the method thought."""
+    seen: list[float] = []
+
+    def measure(batch: Batch) -> Generator[tuple[int, float]]:
+        values = task.throughput_of(batch)
+        seen.extend(values)
+        yield from enumerate(values)
+
+    began = time.perf_counter()
+    run(search, measure, trials=max(BUDGETS))
+    best = np.maximum.accumulate(seen) / task.source.throughput.max()
+    return [round(float(best[min(budget, len(best)) - 1]), 4) for budget in BUDGETS], time.perf_counter() - began
+
+
+def _history(task: Recorded, every: Sequence[Recorded], kind: str, seed: int) -> list[Source]:
+    """What is known of related tasks: some random configurations of each."""
+    if kind == "none":
+        return []
+    generator = np.random.default_rng(seed)
+    taught = []
+    for number, other in enumerate(other for other in every if other.related(task)):
+        rows = generator.permutation(len(other.source.throughput))[:TAUGHT]
+        source = replace(other.source, knobs=other.source.knobs[rows], throughput=other.source.throughput[rows])
+        spoiled = kind in ("inverted", "permuted") or (kind == "mixed" and number % 2)
+        if spoiled and kind == "permuted":
+            source = replace(source, throughput=generator.permutation(source.throughput))
+        elif spoiled:
+            source = replace(source, throughput=source.throughput.max() + source.throughput.min() - source.throughput)
+        taught.append(source)
+    return taught
+
+
+if __name__ == "__main__":
+    sys.exit(main())

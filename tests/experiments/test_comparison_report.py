@@ -1,0 +1,16 @@
+"""Curves average seeds before tasks, and only tasks that every method has."""
+
+import numpy as np
+
+from experiments.comparison_report import BUDGETS, curves_of
+
+
+def line(method: str, task: str, seed: int, best: float) -> dict:
+    return {"method": method, "device": "gpu", "task": task, "seed": seed, "best": [best] * len(BUDGETS)}
+
+
+def test_seeds_are_averaged_and_tasks_are_common():
+    lines = [line("a", "one", 0, 0.5), line("a", "one", 1, 0.7), line("a", "two", 0, 0.9), line("b", "one", 0, 0.8)]
+    curves = curves_of(lines)
+    np.testing.assert_allclose(curves["a"], [[0.6] * len(BUDGETS)])
+    np.testing.assert_allclose(curves["b"], [[0.8] * len(BUDGETS)])

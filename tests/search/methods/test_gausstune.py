@@ -1,0 +1,65 @@
+"""Our own method: it finds more than chance does, history helps it, and a history that lies costs it little."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from search.methods.gausstune import gausstune, remembered
+from search.transfer import elites
+from tests.search.methods.landscape import gflops, layer, measured, watch
+
+KEY = jax.random.key(0)
+SPACE = layer(64)
+HISTORY = [measured(32), measured(16)]
+LIES = [replace(source, throughput=source.throughput.max() - source.throughput) for source in HISTORY]
+
+
+def best(trials: int, seed: int = 0, **options) -> float:
+    _, told = watch(gausstune(SPACE, key=jax.random.key(seed), **options), SPACE, trials)
+    return float(np.concatenate(told)[:trials].max())
+
+
+def test_it_finds_what_chance_does_not():
+    values = gflops(SPACE, SPACE.sample(KEY, SPACE.size))
+    assert best(48) > np.quantile(values, 0.99)
+
+
+def test_history_is_worth_measurements():
+    assert np.mean([best(8, seed, history=HISTORY) for seed in range(3)]) > np.mean([best(8, seed) for seed in range(3)])
+
+
+def test_a_history_that_lies_costs_little():
+    assert best(64, history=LIES) > 0.9 * best(64)
+
+
+def test_the_first_batch_replays_what_was_best_elsewhere():
+    (first, *_), _ = watch(gausstune(SPACE, key=KEY, history=HISTORY, first=6, replayed=2 / 3), SPACE, 1)
+    known = {row.tobytes() for row in elites(HISTORY, SPACE, 6, key=KEY)}
+    assert [row.tobytes() in known for row in first] == [True] * 4 + [False] * 2
+
+
+def test_a_batch_is_what_was_asked_for():
+    batches, _ = watch(gausstune(SPACE, key=KEY, first=5, batch=3), SPACE, 14)
+    assert [len(batch) for batch in batches] == [5, 3, 3, 3]
+
+
+def test_what_is_remembered():
+    throughput = np.arange(10.0)[::-1].copy()
+    np.testing.assert_array_equal(remembered(throughput, 10), np.arange(10))
+    np.testing.assert_array_equal(remembered(throughput, 4), [0, 1, 8, 9])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"first": 1}, "first, limit, batch, pool, leaders: 1, 1024, 8, 2048, 4 must be at least"),
+        ({"batch": 0}, "must be at least 2, 2, 1, 1, 1"),
+        ({"replayed": 9}, r"replayed, trusted: 9, 0\.5 must be parts"),
+        ({"trusted": 9}, r"replayed, trusted: 0\.75, 9 must be parts"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_measured(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        gausstune(SPACE, key=KEY, **options)
