@@ -14,6 +14,7 @@ from gpjax.parameters import PositiveReal
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from surrogates.base import Arrays, Prediction, Surrogate, checked, checked_points, fitted, traced, with_noise
+from surrogates.chunks import in_parts
 from surrogates.deep_gp_layer import Composition, Layer, MeanComposition, mean_projection
 from surrogates.deep_gp_prediction import predict, predict_rows, predictor_of
 from surrogates.inducing import inducing_points
@@ -257,10 +258,11 @@ def _rescaled(state: Composition, x: Float[np.ndarray, "n d"], y: Float[np.ndarr
     peak = _peak(y)
     if not (peak and state.peak):
         return state
-    share = np.maximum(predict_rows(predictor_of(state), x).mean, 0.0) / np.asarray(state.peak)
+    mean = _means_only(state)
+    share = np.maximum(in_parts(lambda rows: _score(mean, rows), x), 0.0) / np.asarray(state.peak)
     unit = np.float32((share @ y + weight * peak) / (share @ share + weight))
-    scale, mean = (np.asarray(value) * (unit / np.asarray(state.peak)) for value in (state.targets.scale, state.targets.mean))
-    return replace(state, targets=Standardizer(*jax.device_put((mean, scale))), peak=jax.device_put(unit))
+    scale, offset = (np.asarray(value) * (unit / np.asarray(state.peak)) for value in (state.targets.scale, state.targets.mean))
+    return replace(state, targets=Standardizer(*jax.device_put((offset, scale))), peak=jax.device_put(unit))
 
 
 def _peak(y: Float[np.ndarray, " n"]) -> float:
@@ -275,3 +277,8 @@ def _last_layer(state: Composition) -> PyTree[bool]:
 
 
 _means_only = eqx.filter_jit(Composition.means_only)
+
+
+@eqx.filter_jit
+def _score(scorer: MeanComposition, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+    return scorer(x)

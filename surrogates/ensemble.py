@@ -22,8 +22,8 @@ class BootstrapEnsemble(Surrogate):
     The score of Algorithm 3 is the sum $\sum_{\gamma=1}^{\Gamma} f_\gamma(x)$. What a point is worth depends on who was drawn,
     and the spread of the members tells how much. The paper's base is AutoTVM's model, `XGBoost`.
 
-    A base whose class says `vectorised = True` has all members fitted at once by `vmap`, others one after the other: XGBoost is
-    no JAX program, and XLA can hang in the gradient of a vmapped Cholesky factor, which rules out GPs.
+    A base whose class says `vectorised = True`, a perceptron or an exact Gaussian process, has all members fitted at once by
+    `vmap`; others are fitted one after the other: XGBoost is no JAX program.
 
     **Arguments:**
 

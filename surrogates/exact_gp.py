@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import equinox as eqx
 import jax
@@ -45,6 +45,8 @@ class ExactGP(Surrogate):
     **Raises:** `ValueError` for another kernel.
     """
 
+    vectorised: ClassVar[bool] = True
+
     kernel: str = eqx.field(default="matern52", static=True)
     noise_floor: float = eqx.field(default=1e-4, static=True)
     jitter: float = eqx.field(default=1e-5, static=True)
@@ -55,8 +57,9 @@ class ExactGP(Surrogate):
         checked_kernel(self.kernel)
 
     def fit(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
-        """Learn the hyperparameters and condition on the points. The search is deterministic: `key` is not used."""
-        return replace(self, state=_fit(replace(self, state=None), *padded(*checked(x, y))))
+        """Learn the hyperparameters and condition on the points; x and y may be traced, as under `vmap`. `key` is not used."""
+        data = (x, y) if traced(x) or traced(y) else checked(x, y)
+        return replace(self, state=_fit(replace(self, state=None), *padded(*data)))
 
     def condition(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"]) -> Self:
         """Replace the data but keep hyperparameters and scales: for fantasies (kriging believer) and for new residuals.
@@ -276,10 +279,12 @@ def standardizer(values: Float[Array, " n *d"], real: Bool[Array, " n"]) -> Stan
     return Standardizer.of(jnp.stack([mean - spread, mean + spread]))
 
 
-def padded(x: np.ndarray, y: np.ndarray) -> tuple[Array, Array, Bool[Array, " m"]]:
+def padded(x: Arrays, y: Arrays) -> tuple[Array, Array, Bool[Array, " m"]]:
     """Points with zeros after them, up to one of a few sizes, and which rows are points."""
+    xp: Any = jnp if traced(x) or traced(y) else np
     size, extra = padded_size(len(x)), padded_size(len(x)) - len(x)
-    return jax.device_put((np.pad(x, ((0, extra), (0, 0))), np.pad(y, (0, extra)), np.arange(size) < len(x)))
+    columns = xp.pad(x, ((0, extra), (0, 0))), xp.pad(y, (0, extra)), xp.arange(size) < len(x)
+    return columns if xp is jnp else jax.device_put(columns)
 
 
 def padded_size(n: int) -> int:

@@ -85,13 +85,13 @@ def train(
     batch = min(batch, 1 << (min(len(x), resident) - 1).bit_length())
     shards, limit = -(-len(x) // resident), epochs * -(-len(x) // resident)
     stride = 1 if shards > 1 else 10 if progress is not None else limit
+    # no arithmetic of arrays between the compiled parts: each operation by itself would compile, too
     schedule = Schedule(*(jnp.float32(number) for number in (decay, patience, tolerance, least_rate)))
-    shuffle_key, key = jax.random.split(key)
     run = _begin(theta, jnp.float32(learning_rate), key)
-    for data in _shards(x, y, batch, resident, np.random.default_rng(np.asarray(jax.random.key_data(shuffle_key)))):
-        if run.epoch >= limit or run.rate < least_rate:
+    for data in _shards(x, y, batch, resident, np.random.default_rng(np.asarray(jax.random.key_data(key)))):
+        if int(run.epoch) >= limit or float(run.rate) < least_rate:
             break
-        run = _advance(run, frozen, objective, data, schedule, jnp.minimum(run.epoch + stride, limit))
+        run = _advance(run, frozen, objective, data, schedule, jnp.int32(min(int(run.epoch) + stride, limit)))
         if progress is not None:
             progress(int(run.epoch), float(run.rmse))
     return Trained(eqx.combine(run.theta, frozen), int(run.epoch), float(run.rmse))
@@ -149,7 +149,8 @@ class Run(eqx.Module):
 @eqx.filter_jit
 def _begin(theta: PyTree[Array], rate: Float[Array, ""], key: PRNGKeyArray) -> Run:
     infinite, none = jnp.full((), jnp.inf, jnp.float32), jnp.zeros((), jnp.int32)
-    return Run(theta, ADAM.init(ravel_pytree(theta)[0]), rate, lowest=infinite, waited=none, rmse=infinite, epoch=none, key=key)
+    moments, key = ADAM.init(ravel_pytree(theta)[0]), jax.random.fold_in(key, 0)
+    return Run(theta, moments, rate, lowest=infinite, waited=none, rmse=infinite, epoch=none, key=key)
 
 
 class Shard(eqx.Module):

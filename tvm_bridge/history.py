@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -29,9 +30,11 @@ def sources(history: Paths | Sequence[Record], task: Task) -> list[Source]:
 
 
 def _records(history: Paths | Sequence[Record]) -> Sequence[Record]:
-    if isinstance(history, (str, os.PathLike)):
-        return read_records(history)
-    return [record for item in history for record in ([item] if isinstance(item, Record) else read_records(item))]
+    items = [history] if isinstance(history, (str, os.PathLike)) else history
+    for item in items:
+        if not isinstance(item, Record) and not Path(item).exists():
+            raise FileNotFoundError(f"history: {item} is not there; give records, or logs of other tasks.")
+    return [record for item in items for record in ([item] if isinstance(item, Record) else read_records(item))]
 
 
 def _source(key: TaskKey, records: Sequence[Record]) -> Source:

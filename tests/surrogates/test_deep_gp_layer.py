@@ -15,6 +15,7 @@ from jax.scipy.stats import multivariate_normal
 
 from surrogates.deep_gp import NegativeELBO
 from surrogates.deep_gp_layer import Composition, Layer
+from surrogates.inverse_root import inverse_root
 from surrogates.kernels import RBF
 from surrogates.scaling import Standardizer
 from tests.surrogates.reference_layer import ReferenceLayer

@@ -10,6 +10,7 @@ import pytest
 
 from surrogates.base import Prediction, Surrogate, traced
 from surrogates.ensemble import BootstrapEnsemble, resamples
+from surrogates.exact_gp import ExactGP
 from surrogates.mlp import MLP
 
 KEY = jax.random.key(0)
@@ -86,6 +87,17 @@ def test_vmapped_members_are_members_fitted_one_by_one(perceptrons):
     for model, rows, key in zip(perceptrons.state, resamples(40, 3, key=draw), jax.random.split(train, 3), strict=True):
         alone = SMALL.fit(x[rows], y[rows], key=key)
         np.testing.assert_allclose(model.predict(unseen).mean, alone.predict(unseen).mean, atol=1e-3)
+        assert jax.tree.structure(model) == jax.tree.structure(alone)
+
+
+def test_gaussian_processes_are_vmapped_too():
+    x, y = points(40)
+    recipe = ExactGP(evaluations=10)
+    ensemble = BootstrapEnsemble(recipe, members=3).fit(x, y, key=KEY)
+    drawn = resamples(40, 3, key=jax.random.split(KEY)[0])
+    for model, rows in zip(ensemble.state, drawn, strict=True):
+        alone = recipe.fit(x[rows], y[rows], key=KEY)
+        np.testing.assert_allclose(model.predict(x).mean, alone.predict(x).mean, atol=0.02)
         assert jax.tree.structure(model) == jax.tree.structure(alone)
 
 

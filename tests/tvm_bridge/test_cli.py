@@ -114,12 +114,12 @@ TYPED_WRONG = {
     "replay empty.jsonl": "empty.jsonl: no record",
     "replay text.json": "text.json: not a table",
     "replay text.json.gz": "text.json.gz: not a table",
-    "replay table.json --missing ignore": "ignore",
+    "replay table.json --method random --missing ignore": "ignore",
     "replay table.json --method guessing": "random, grid",
-    "replay table.json --trials 0": "--trials",
-    "replay table.json --seed 99999999999999999999": "seed",
-    "replay table.json --history log.jsonl": "history",
-    "replay table.json --log here.jsonl": "--log",
+    "replay table.json --method random --trials 0": "--trials",
+    "replay table.json --method random --seed 99999999999999999999": "seed",
+    "replay table.json --method random --history log.jsonl": "history",
+    "replay table.json --method random --log here.jsonl": "--log",
     "devices --rpc nowhere": "127.0.0.1:9190",
     "devices --rpc 127.0.0.1:1": "127.0.0.1:1",
     "devices --rpc 127.0.0.1:99999": "127.0.0.1:99999",
@@ -149,12 +149,12 @@ def test_error_of_several_lines_is_told_in_one(command, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tvm_bridge, "tune", fail)
     write_table(tmp_path / "table.json")
-    assert command("replay table.json") == (2, "", "gausstune: first line, second line\n")
+    assert command("replay table.json --method random") == (2, "", "gausstune: first line, second line\n")
 
 
 def test_nothing_that_works_is_exit_code_1(command, tmp_path):
     write_table(tmp_path / "table.json", time_s=[None] * 5, error=[4] * 5)
-    code, output, complaints = command("replay table.json")
+    code, output, complaints = command("replay table.json --method random")
     assert (code, output) == (1, "")
     assert "all 5 trials failed" in complaints.splitlines()[-1]
 
@@ -308,7 +308,7 @@ def test_tune_takes_the_layers_of_a_network(command, formula):
     assert one.splitlines()[0] == every.splitlines()[8]
 
 
-@pytest.mark.parametrize("line", [f"{SHAPE} --target cuda", "replay table.json"], ids=["tune", "replay"])
+@pytest.mark.parametrize("line", [f"{SHAPE} --target cuda", "replay table.json --method random"], ids=["tune", "replay"])
 def test_searching_arguments_reach_the_search(command, tmp_path, monkeypatch, line):
     heard = {}
 
@@ -359,21 +359,21 @@ def test_replay_prints_the_best_of_every_task(command, tmp_path, method):
 
 def test_replay_shows_its_progress_on_the_error_stream(command, tmp_path):
     write_table(tmp_path / "table.json")
-    _, _, complaints = command("replay table.json --trials 2")
+    _, _, complaints = command("replay table.json --method random --trials 2")
     assert "Progress: (2/2)" in complaints.splitlines()[-2]
     assert complaints.splitlines()[-1] == "Failed: 1 x UNKNOWN (CompilationFailedConfig)"
 
 
 def test_replay_obeys_its_limits(command, tmp_path):
     write_table(tmp_path / "table.json", time_s=[1.0] * 5, error=[0] * 5)
-    assert "2 measured" in command("replay table.json --trials 2")[1]
-    assert "3 measured" in command("replay table.json --early-stopping 2")[1]
+    assert "2 measured" in command("replay table.json --method random --trials 2")[1]
+    assert "3 measured" in command("replay table.json --method random --early-stopping 2")[1]
 
 
 def test_replay_of_the_same_seed_is_the_same(command, tmp_path):
     write_table(tmp_path / "table.json")
     runs = {
-        seed: [command(f"replay table.json --trials 2 --seed {seed}")[1].splitlines()[:2] for _ in range(2)]
+        seed: [command(f"replay table.json --method random --trials 2 --seed {seed}")[1].splitlines()[:2] for _ in range(2)]
         for seed in range(8)
     }
     assert all(first == second for first, second in runs.values())

@@ -275,14 +275,14 @@ def test_tuning_where_all_failed_says_why(tmp_path):
     path = write_table(tmp_path / "table.json", time_s=[None] * 5, error=[4, 4, 4, 1, "HangUp"])
     (task,) = replay(path)
     with pytest.raises(bridge.TuningError, match=r"gemm on an A100: all 5 trials failed: 3 x RUNTIME_DEVICE .*HangUp"):
-        bridge.tune(task, progress=False)
+        bridge.tune(task, method="random", progress=False)
 
 
 def test_replay_is_resumed_from_its_log(tmp_path):
     (task,) = replay(write_table(tmp_path / "table.json"))
-    first = bridge.tune(task, trials=2, log=tmp_path / "log.jsonl", progress=False)
+    first = bridge.tune(task, method="random", trials=2, log=tmp_path / "log.jsonl", progress=False)
     heard = []
-    second = bridge.tune(task, trials=5, log=tmp_path / "log.jsonl", progress=False, callbacks=[heard.append])
+    second = bridge.tune(task, method="random", trials=5, log=tmp_path / "log.jsonl", progress=False, callbacks=[heard.append])
     assert [step.reused for step in heard] == [True, True, False, False, False]
     assert [each.index for each in second.records[:2]] == [each.index for each in first.records]
     assert Counter(each.index for each in bridge.read_records(tmp_path / "log.jsonl")) == Counter(pool(task))

@@ -45,8 +45,8 @@ def by_tiles(config):
     return 1e-3 * (1 + abs(np.log2(config["tile_f"][2] / 4)) + abs(np.log2(config["tile_x"][3] / 2)))
 
 
-def tune(task, measurer, **options):
-    return bridge.tune(task, measurer=measurer, progress=False, **options)
+def tune(task, measurer, *, method="random", **options):
+    return bridge.tune(task, measurer=measurer, method=method, progress=False, **options)
 
 
 def test_real_kernels_are_measured_checked_and_not_slower_than_the_default(tmp_path):
@@ -125,7 +125,7 @@ SCRIPT = """
 import sys, tvm_bridge as bridge
 from tests.tvm_bridge.measure.kernels import calling, small_task
 with bridge.Local(min_repeat_ms=30, repeat=2) as measurer:
-    bridge.tune(small_task(), trials=16, log=sys.argv[1], measurer=measurer, progress=False)
+    bridge.tune(small_task(), method="random", trials=16, log=sys.argv[1], measurer=measurer, progress=False)
 """
 
 
@@ -220,7 +220,7 @@ def test_failures_are_counted_at_the_end(capsys):
     def every_other(config):
         return by_tiles(config) if config["unroll_explicit"] else None
 
-    result = bridge.tune(small_task(), measurer=Pretended(every_other), trials=20)
+    result = bridge.tune(small_task(), method="random", measurer=Pretended(every_other), trials=20)
     failed = result.errors[ErrorCategory.RUN_TIMEOUT]
     assert 0 < failed < 20
     assert capsys.readouterr().err.splitlines()[-1] == f"Failed: {failed} x RUN_TIMEOUT (stopped after 10 s)"

@@ -118,9 +118,13 @@ def computes_the_convolution(run, target, workload, space, knobs):
 
 
 def ptxas_accepts(workload, space, knobs):
-    """The kernel's source compiles, and takes the shared memory that the predicate tells."""
+    """The kernel's source compiles, and takes the shared memory that the predicate tells.
+
+    Of kernels so small that one thread does all, ptxas has laid arrays of a few bytes 256 bytes apart.
+    """
     used = resources(cuda_source(scheduled(workload, space.to_config(knobs), CUDA)), "sm_80")
-    assert used.shared_bytes == space.predicate.shared_bytes(space.choice(knobs[None])).item()
+    told = space.predicate.shared_bytes(space.choice(knobs[None])).item()
+    assert used.shared_bytes == told or (told < 256 and used.shared_bytes <= told + 256)
     assert 0 < used.registers <= 255
 
 
