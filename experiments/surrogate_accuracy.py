@@ -46,6 +46,7 @@ def main() -> int:
     run.add_argument("--rows", choices=("admitted", "all"), default="admitted", help="all: also what the template refuses")
     run.add_argument("--points", type=positive, nargs="+", default=[64, 300], help="sizes of the tuning set")
     run.add_argument("--seeds", type=positive, default=3, help="how many tuning sets of each kind")
+    run.add_argument("--layers", nargs="+", metavar="NAME", help="judge these only, say to share the work among processes")
     run.add_argument("--surrogates", nargs="+", choices=tuple(ABLATIONS), default=list(ABLATIONS), metavar="NAME")
     commands.add_parser("report", help="write tables and figure from all logs")
     arguments = parser.parse_args()
@@ -73,7 +74,7 @@ def _figures(arguments, done: set[tuple]) -> Iterator[dict]:
     for first in range(0, len(judged_layers), together):
         group = judged_layers[first : first + together]
         wanted = [case for case in _cases(arguments, group) if (case[0].name, *case[1:]) not in done]
-        if not wanted:
+        if not wanted or (arguments.layers and not {layer.name for layer in group} & set(arguments.layers)):
             continue
         began = time.perf_counter()
         left_out = {(layer.network, layer.name) for layer in group}

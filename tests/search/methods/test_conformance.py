@@ -163,7 +163,7 @@ def test_same_seed_gives_the_same_proposals(method, space):
 
 @methods
 @everywhere
-@pytest.mark.parametrize("trials", [1, 40, 65])
+@pytest.mark.parametrize("trials", [1, 65])
 def test_smaller_budget_gives_a_prefix(method, space, trials):
     whole = proposals(method, space, THROUGHPUTS["rugged"], trials=100)
     assert proposals(method, space, THROUGHPUTS["rugged"], trials=trials) == whole[:trials]
@@ -171,7 +171,7 @@ def test_smaller_budget_gives_a_prefix(method, space, trials):
 
 @methods
 @everywhere
-@pytest.mark.parametrize("lives", [0, 1, 30, 64, 80])
+@pytest.mark.parametrize("lives", [0, 30, 80])
 def test_killed_search_goes_on_as_if_undisturbed(method, space, lives):
     undisturbed = Laboratory(space, THROUGHPUTS["rugged"])
     search(method, space, undisturbed, trials=100)
