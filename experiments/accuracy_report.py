@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from experiments import log
 from experiments.ablations import ABLATIONS
 from experiments.accuracy import COLUMNS
 
@@ -24,7 +25,7 @@ Summary = dict[str, dict[str, tuple[float, float]]]
 
 def write(logs: Iterable[Path]) -> None:
     """Write `results/surrogate_accuracy.{md,json,png}` from logs of the experiment."""
-    lines = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+    lines = [line for path in logs for line in log.read(path)]
     if not lines:
         raise FileNotFoundError("logs: nothing was recorded yet; first run `surrogate_accuracy.py run --device ...`.")
     settings: dict[tuple, list[dict]] = defaultdict(list)

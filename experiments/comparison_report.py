@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from experiments import log
+
 RESULTS = Path(__file__).parent / "results"
 BUDGETS = (8, 16, 32, 64, 128, 256)
 HISTORY = {
@@ -26,7 +28,7 @@ Curves = dict[str, Float[np.ndarray, "tasks budgets"]]
 
 def write(logs: Iterable[Path]) -> None:
     """Write `results/method_comparison.{md,json,png}` from logs of the experiment."""
-    lines = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+    lines = [line for path in logs for line in log.read(path)]
     if not lines:
         raise FileNotFoundError("logs: nothing was recorded yet; first run `method_comparison run --tasks tables`.")
     settings: dict[tuple[str, str], list[dict]] = defaultdict(list)

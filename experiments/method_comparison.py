@@ -13,7 +13,6 @@ sources. `run` appends to `out/method_comparison/*.jsonl` and goes on where it w
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -23,7 +22,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments import comparison_report
+from experiments import comparison_report, log
 from experiments.comparison_report import BUDGETS
 from experiments.recorded import Recorded, pools, tables
 from search import Source, run
@@ -55,13 +54,8 @@ def main() -> int:
     if parsed.command == "report":
         comparison_report.write(sorted(OUT.glob("*.jsonl")))
         return 0
-    OUT.mkdir(parents=True, exist_ok=True)
-    log = OUT / f"{parsed.tasks}-{parsed.history}.jsonl"
-    done = {_key(json.loads(line)) for line in log.read_text().splitlines()} if log.exists() else set()
-    with log.open("a") as file:
-        for line in _runs(parsed, done):
-            file.write(json.dumps(line) + "\n")
-            file.flush()
+    path = OUT / f"{parsed.tasks}-{parsed.history}.jsonl"
+    log.extend(path, lambda known: _runs(parsed, set(map(_key, known))))
     return 0
 
 

@@ -13,7 +13,6 @@ bound to a core, is the fastest. `experiments/recorded.py` says where the record
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from experiments import accuracy_report
+from experiments import accuracy_report, log
 from experiments.ablations import ABLATIONS, Sources, seeded
 from experiments.accuracy import judged
 from experiments.recorded import Layer, layers
@@ -38,7 +37,7 @@ OUT = Path("out") / "surrogate_accuracy"
 
 def main() -> int:
     """Run what is not in the logs yet, or report on them."""
-    parser = Parser(prog="surrogate_accuracy.py", description="Surrogates on published records of GPUs.")
+    parser = Parser(prog="surrogate_accuracy", description="Surrogates on published records of GPUs.")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="judge the surrogates on one device's layers")
     run.add_argument("--device", choices=("gtx1650", "rtx3080", "v100"), required=True, help="v100: depthwise layers")
@@ -53,13 +52,8 @@ def main() -> int:
     if arguments.command == "report":
         accuracy_report.write(sorted(OUT.glob("*.jsonl")))
         return 0
-    OUT.mkdir(parents=True, exist_ok=True)
-    log = OUT / f"{arguments.device}-{arguments.sources}-{arguments.rows}.jsonl"
-    done = {_key(json.loads(line)) for line in log.read_text().splitlines()} if log.exists() else set()
-    with log.open("a") as file:
-        for line in _figures(arguments, done):
-            file.write(json.dumps(line) + "\n")
-            file.flush()
+    path = OUT / f"{arguments.device}-{arguments.sources}-{arguments.rows}.jsonl"
+    log.extend(path, lambda known: _figures(arguments, set(map(_key, known))))
     return 0
 
 

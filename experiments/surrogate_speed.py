@@ -1,6 +1,6 @@
 """How fast the deep Gaussian process is beside GPyTorch's and beside XGBoost's trees, and how far from what the machine allows.
 
-    python experiments/surrogate_speed.py --competitors PATH/TO/PYTHON
+    python -m experiments.surrogate_speed --competitors PATH/TO/PYTHON
 
 `--competitors` names an interpreter with GPyTorch and XGBoost in an environment of its own; `gpytorch_speed.py` says how it is
 made. Both sides take turns in one run and medians are compared. Writes `experiments/results/surrogate_speed.{json,md}`.
@@ -91,7 +91,7 @@ class Competitors:
 
 def main() -> int:
     """Measure all, write the results."""
-    parser = Parser(prog="surrogate_speed.py", description="The deep Gaussian process beside GPyTorch's and beside XGBoost.")
+    parser = Parser(prog="surrogate_speed", description="The deep Gaussian process beside GPyTorch's and beside XGBoost.")
     parser.add_argument("--competitors", required=True, help="a Python interpreter that has GPyTorch and XGBoost")
     parser.add_argument("--rounds", type=positive, default=5, help="how often each pair takes turns")
     arguments = parser.parse_args()

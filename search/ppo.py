@@ -27,6 +27,8 @@ ADAM = optax.scale_by_adam(eps=1e-5)
 class PPO(NamedTuple):
     r"""How an agent walks and learns: CHAMELEON's settings, but for `horizon` and `minibatch`.
 
+    Of `clip` and `entropy_weight` we are not sure: these are the appendix's as we know them; the authors' code has 0.2 and 0.3.
+
     The paper's walkers go one after the other, and the agent learns at the end of each walk. Ours go abreast, and the agent
     learns every `horizon` steps: by these numbers, as many gradient steps from as many configurations.
 

@@ -188,7 +188,7 @@ def _covariance(hyperparameters: Hyperparameters, x: Array, real: Array, jitter:
 
 @eqx.filter_jit
 def _fit(settings: ExactGP, x: Array, y: Array, real: Array) -> Posterior:
-    inputs, targets = standardizer(x, real), standardizer(y, real)
+    inputs, targets = Standardizer.of(x, real), Standardizer.of(y, real)
     points, values = inputs(x), targets(y)
 
     def loss(logs: Logs) -> Array:
@@ -268,15 +268,6 @@ def checked_kernel(name: str) -> None:
     """Refuse a kernel that is not in `KERNELS`."""
     if name not in KERNELS:
         raise ValueError(f"kernel: {name!r} is not one of {', '.join(map(repr, KERNELS))}.")
-
-
-def standardizer(values: Float[Array, " n *d"], real: Bool[Array, " n"]) -> Standardizer:
-    """`Standardizer.of` the rows that are points, not padding."""
-    share = (real / real.sum()).astype(values.dtype)
-    mean = jnp.tensordot(share, values, axes=1)
-    spread = jnp.sqrt(jnp.tensordot(share, (values - mean) ** 2, axes=1))
-    # two values with the mean and the deviation of all: what counts as varying stays Standardizer's rule
-    return Standardizer.of(jnp.stack([mean - spread, mean + spread]))
 
 
 def padded(x: Arrays, y: Arrays) -> tuple[Array, Array, Bool[Array, " m"]]:

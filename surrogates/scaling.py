@@ -6,7 +6,7 @@ from typing import Self
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 class Standardizer(eqx.Module):
@@ -16,10 +16,14 @@ class Standardizer(eqx.Module):
     scale: Float[Array, "*d"]
 
     @classmethod
-    def of(cls, values: Float[Array, n * d]) -> Self:
-        """The standardizer of n values; a column that does not vary gets scale 1."""
+    def of(cls, values: Float[Array, n * d], real: Bool[Array, " n"] | None = None) -> Self:
+        """The standardizer of n values; a column that does not vary gets scale 1.
+
+        `real` tells which are values; the others are padding. None: all are.
+        """
         values = jnp.asarray(values)
-        mean, deviation = values.mean(axis=0), values.std(axis=0)
+        counted = True if real is None else real.reshape(-1, *[1] * (values.ndim - 1))
+        mean, deviation = values.mean(axis=0, where=counted), values.std(axis=0, where=counted)
         varies = deviation > 1e-6 * (jnp.abs(mean) + jnp.finfo(values.dtype).tiny)
         return cls(mean, jnp.where(varies, deviation, 1.0))
 

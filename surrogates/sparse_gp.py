@@ -24,7 +24,6 @@ from surrogates.exact_gp import (
     minimise,
     padded,
     predicted,
-    standardizer,
     start,
 )
 from surrogates.inducing import inducing_points
@@ -187,7 +186,7 @@ def _projection(hyperparameters: Hyperparameters, root: Array, points: Array, x:
 
 @eqx.filter_jit
 def _scales(x: Array, y: Array, real: Array) -> tuple[Standardizer, Standardizer]:
-    return standardizer(x, real), standardizer(y, real)
+    return Standardizer.of(x, real), Standardizer.of(y, real)
 
 
 @eqx.filter_jit

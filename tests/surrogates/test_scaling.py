@@ -37,6 +37,15 @@ def test_what_does_not_vary_keeps_its_scale(value, n):
     np.testing.assert_allclose(standardizer(np.full((1, 2), value, np.float32)), 0.0, atol=1e-6 * (1 + abs(value)))
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.integers(1, 20), st.integers(0, 5))
+def test_padding_does_not_count(seed, n, padding):
+    values = np.random.default_rng(seed).normal(size=(n + padding, 2)).astype(np.float32)
+    alone, padded = Standardizer.of(values[:n]), Standardizer.of(values, jnp.arange(n + padding) < n)
+    np.testing.assert_allclose(padded.mean, alone.mean, atol=1e-5)
+    np.testing.assert_allclose(padded.scale, alone.scale, atol=1e-5)
+
+
 def test_columns_are_scaled_apart_and_vectors_as_a_whole():
     values = np.array([[0.0, 5.0], [2.0, 5.0]], np.float32)
     columns, vector = Standardizer.of(values), Standardizer.of(values[:, 0])
