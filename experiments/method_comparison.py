@@ -65,7 +65,7 @@ def _key(line: dict) -> tuple:
 
 def _runs(arguments, done: set[tuple]) -> Iterator[dict]:
     every = tables() if arguments.tasks == "tables" else [*pools("gtx1650"), *pools("rtx3080")]
-    methods = [name for name in arguments.methods if _applies(name, arguments.history)]
+    methods = [name for name in arguments.methods if applies(name, arguments.history)]
     for task in every[:: arguments.every]:
         for name in methods:
             for seed in range(arguments.seeds):
@@ -82,7 +82,7 @@ def _runs(arguments, done: set[tuple]) -> Iterator[dict]:
         print(f"{task.device} {task.name}: {', '.join(methods)}", file=sys.stderr, flush=True)
 
 
-def _applies(name: str, history: str) -> bool:
+def applies(name: str, history: str) -> bool:
     """Whether a method can be run: with a history those that learn from it, without one those that need none."""
     return learns_from_history(METHODS[name]) if history != "none" else name != "dgp-transfer"
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray
 
 from search.driver import Search
 from search.pool import Pool
 from search.space import KnobSpace
 from surrogates.base import Scorer, Surrogate
+from surrogates.chunks import scores
 from surrogates.ensemble import BootstrapEnsemble
-
-CHUNK = 4096
-"""Candidates are scored so many at a time: one shape, compiled once."""
 
 
 def bao(
@@ -85,17 +81,6 @@ def highest(
 
     Ties are broken at random: trees are constant over much of a neighbourhood, whose first rows are all in one corner.
     """
-    scores = _scores(scorer, np.asarray(space.features(candidates)))
-    ties = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(len(scores))
-    return candidates[ties[np.argsort(-scores[ties], kind="stable")[:count]]]
-
-
-def _scores(scorer: Scorer, features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
-    padded = np.pad(features, ((0, -len(features) % CHUNK), (0, 0)))
-    chunks = padded.reshape(-1, CHUNK, features.shape[1])
-    return np.concatenate([_score(scorer, jnp.asarray(chunk)) for chunk in chunks])[: len(features)]
-
-
-@eqx.filter_jit
-def _score(scorer: Scorer, features: Float[Array, "n d"]) -> Float[Array, " n"]:
-    return scorer(features)
+    score = scores(scorer, np.asarray(space.features(candidates)))
+    ties = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(len(score))
+    return candidates[ties[np.argsort(-score[ties], kind="stable")[:count]]]

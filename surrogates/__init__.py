@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from surrogates.base import Prediction, Surrogate
+    from surrogates.constant import Constant
     from surrogates.deep_gp import DeepGP
     from surrogates.ensemble import BootstrapEnsemble
     from surrogates.exact_gp import ExactGP
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MLP",
     "BootstrapEnsemble",
+    "Constant",
     "DeepGP",
     "ExactGP",
     "Feasibility",
@@ -39,6 +41,7 @@ __all__ = [
 _HOMES = {
     "MLP": "mlp",
     "BootstrapEnsemble": "ensemble",
+    "Constant": "constant",
     "DeepGP": "deep_gp",
     "ExactGP": "exact_gp",
     "Feasibility": "feasibility",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +34,16 @@ def in_parts(compiled: Callable[[Float[Array, "n d"]], Values], x: Float[np.ndar
         values = compiled(jax.device_put(np.pad(part, ((0, length - len(part)), (0, 0)))))
         parts.append(_first(values, len(part)))
     return jax.device_put(jax.tree.map(lambda *values: np.concatenate(values), *parts))
+
+
+def scores(scorer: Callable[[Float[Array, "n d"]], Float[Array, " n"]], x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    """Outside: what a surrogate's scorer says of n points; another fit, or another n, compiles nothing new."""
+    return np.asarray(in_parts(lambda rows: _scores(scorer, rows), x))
+
+
+@eqx.filter_jit
+def _scores(scorer: Any, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+    return scorer(x)
 
 
 def _first(values: Values, rows: int) -> Values:

@@ -279,8 +279,8 @@ def padded(x: Arrays, y: Arrays) -> tuple[Array, Array, Bool[Array, " m"]]:
 
 
 def padded_size(n: int) -> int:
-    """The next power of two from 64 on, or three quarters of it where a cubic cost makes that worth compiling."""
-    power = max(64, 1 << (n - 1).bit_length())
+    """256, the next power of two, or three quarters of it: compiling for a size takes seconds, 256 points some 50 ms."""
+    power = max(256, 1 << (n - 1).bit_length())
     return power * 3 // 4 if power > 256 and n <= power * 3 // 4 else power
 
 

@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+BLOCK = 32
+"""Triangular matrices of this size are inverted row by row."""
+
 
 @jax.custom_jvp
 def inverse_root(matrix: Float[Array, "*l m m"]) -> Float[Array, "*l m m"]:
@@ -37,14 +40,29 @@ def inverse_of_triangular(lower: Float[Array, "*l m m"]) -> Float[Array, "*l m m
     where another program runs they wait for each other, ten milliseconds instead of a tenth.
     """
     m, batch = lower.shape[-1], lower.shape[:-2]
-    size = 1 << (m - 1).bit_length()
+    size = max(BLOCK, 1 << (m - 1).bit_length())
     padded = jnp.eye(size, dtype=lower.dtype) + jnp.pad(
         lower - jnp.eye(m, dtype=lower.dtype), [*[(0, 0)] * len(batch), *[(0, size - m)] * 2]
     )
-    inverse = 1.0 / jnp.diagonal(padded, axis1=-2, axis2=-1)[..., None, None]
+    inverse = _by_rows(_on_diagonal(padded.reshape(*batch, size // BLOCK, BLOCK, size // BLOCK, BLOCK)))
     while (s := inverse.shape[-1]) < size:
-        pairs = padded.reshape(*batch, size // (2 * s), 2, s, size // (2 * s), 2, s)[..., 1, :, :, 0, :]
-        below = jnp.moveaxis(jnp.diagonal(pairs, axis1=-4, axis2=-2), -1, -3)
+        below = _on_diagonal(padded.reshape(*batch, size // (2 * s), 2, s, size // (2 * s), 2, s)[..., 1, :, :, 0, :])
         first, second = inverse[..., 0::2, :, :], inverse[..., 1::2, :, :]
         inverse = jnp.block([[first, jnp.zeros_like(first)], [-second @ below @ first, second]])
     return inverse[..., 0, :m, :m]
+
+
+def _on_diagonal(blocks: Float[Array, "*l k s k s"]) -> Float[Array, "*l k s s"]:
+    return jnp.moveaxis(jnp.diagonal(blocks, axis1=-4, axis2=-2), -1, -3)
+
+
+def _by_rows(lower: Float[Array, "*k s s"]) -> Float[Array, "*k s s"]:
+    r"""The inverses of small triangular matrices, $w_i = (e_i - \sum_{j < i} l_{ij} w_j) / l_{ii}$: a loop compiles quickly."""
+    unit = jnp.eye(lower.shape[-1], dtype=lower.dtype)
+
+    def solve(inverse: Array, i: Array) -> tuple[Array, None]:
+        row = jax.lax.dynamic_index_in_dim(lower, i, -2)
+        solved = (unit[i] - row @ inverse) / jax.lax.dynamic_index_in_dim(row, i, -1)
+        return jax.lax.dynamic_update_slice_in_dim(inverse, solved, i, -2), None
+
+    return jax.lax.scan(solve, jnp.zeros_like(lower), jnp.arange(len(unit)))[0]

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from surrogates.base import Arrays, Prediction, Scorer, Surrogate, checked, fitted, traced
+from surrogates.chunks import scores
 from surrogates.exact_gp import ExactGP
 from surrogates.sparse_gp import SparseGP
 
@@ -108,7 +109,7 @@ class Residual(Surrogate):
         mean = np.asarray(base.predict(x).mean)
         process = self.exact if len(x) <= self.exact_limit else self.sparse
         known = process.fit(_beside(x, mean), y - mean, key=key)
-        score = np.asarray(base.scorer()(jnp.asarray(x)))
+        score = scores(base.scorer(), x)
         return replace(self, base=base, state=Correction(known, *_affine(score, mean)))
 
     def _fitted(self) -> Correction:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Self
+from typing import Self
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from surrogates.base import Arrays, Prediction, Scorer, Surrogate, checked, checked_points, fitted, traced
-from surrogates.chunks import in_chunks, in_parts
+from surrogates.chunks import in_chunks, scores
 
 
 class Trend(Surrogate):
@@ -43,8 +44,7 @@ class Trend(Surrogate):
     def adapt(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
         """Find the line of a task of which n points are known; the base stays as it is, and `key` is not used."""
         points, targets = checked(x, y, least=1)
-        scorer = self.base.scorer()
-        score = np.asarray(in_parts(lambda rows: _scores(scorer, rows), points), float)
+        score = scores(self.base.scorer(), points).astype(float)
         unit, scale = score.std() or 1.0, targets.std()
         centred = (score - score.mean()) / unit
         slope = (centred @ (targets - targets.mean()) + self.weight * self.slope * scale) / (centred @ centred + self.weight)
@@ -57,9 +57,9 @@ class Trend(Surrogate):
         scorer = self.scorer()
         if traced(x):
             mean = in_chunks(scorer, jnp.asarray(x))
-        else:
-            mean = in_parts(lambda rows: _scores(scorer, rows), checked_points(x))
-        return Prediction(mean, jnp.zeros_like(mean))
+            return Prediction(mean, jnp.zeros_like(mean))
+        score = scores(scorer, checked_points(x))
+        return Prediction(*jax.device_put((score, np.zeros_like(score))))
 
     def scorer(self) -> LineScorer:
         """The line's values."""
@@ -84,8 +84,3 @@ class LineScorer(eqx.Module):
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         """The values at n points."""
         return self.line.offset + self.line.slope * self.scorer(x)
-
-
-@eqx.filter_jit
-def _scores(scorer: Any, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-    return scorer(x)

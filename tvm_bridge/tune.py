@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 import search
+from tvm_bridge.compilation_cache import keep_compiled
 from tvm_bridge.history import sources
 from tvm_bridge.measure.base import Measurer, TuningError
 from tvm_bridge.measure.local import Local
@@ -71,6 +72,7 @@ def tune(
         options["history"] = sources(history, task) if history is not None else []
     elif history is not None:
         raise ValueError(f"history: method {method!r} does not learn from other tasks; leave `history` out.")
+    keep_compiled()
     proposals = make(task.space, key=jax.random.key(seed), **options)
     with ExitStack() as stack:
         if measurer is None:

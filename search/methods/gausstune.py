@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -13,10 +13,11 @@ from search.candidates import promising
 from search.driver import Search
 from search.expected_improvement import believed_batch
 from search.history import Source
-from search.space import Arrays, KnobSpace
+from search.space import KnobSpace
 from search.ted import bted
 from search.transfer import elites, pooled
 from surrogates.base import Surrogate
+from surrogates.constant import Constant
 from surrogates.exact_gp import ExactGP
 from surrogates.residual import Residual
 from surrogates.sparse_gp import SparseGP
@@ -77,8 +78,12 @@ def gausstune(
         score = pretrained
         if score is None and taught is not None and len(taught.y) > 1:
             score = SparseGP().fit(taught.x, np.sqrt(taught.y), key=learn_key)
-        known = elites(history, space, first, key=replay_key)[: round(replayed * first)]
-        chosen = np.concatenate([known, bted(space, key=start_key, count=first, exclude=known)])[:first]
+        beliefs = [(Residual(Constant(), exact=recipe, exact_limit=limit), batch)]
+        if score is not None:
+            half = math.ceil(trusted * batch)
+            beliefs = [(Residual(Trend(score), exact=recipe, exact_limit=limit), half), (beliefs[0][0], batch - half)]
+        best = elites(history, space, first, key=replay_key)[: round(replayed * first)]
+        chosen = np.concatenate([best, bted(space, key=start_key, count=first, exclude=best)])[:first]
         knobs, throughput = chosen[:0], np.empty(0)
         while len(chosen):
             throughput = np.append(throughput, (yield chosen))
@@ -87,9 +92,11 @@ def gausstune(
             candidates, chosen = promising(space, knobs, throughput, pool=pool, leaders=leaders, key=draw_key), chosen[:0]
             rows = remembered(throughput, limit)
             x, y = space.features(knobs[rows]), np.sqrt(throughput[rows])
-            for share, learn in _beliefs(recipe, score, batch, math.ceil(trusted * batch)):
+            for belief, share in beliefs:
                 if share and len(candidates):
-                    picked = _improving(learn(x, y, key=fit_key), space.features(candidates), float(y.max()), share)
+                    process, seen, known = belief.adapt(x, y, key=fit_key).parts(space.features(candidates))
+                    assert isinstance(process, ExactGP)
+                    picked = believed_batch(process, seen, float(y.max()), share, known=known)
                     chosen = np.concatenate([chosen, candidates[picked]])
                     candidates = np.delete(candidates, picked, axis=0)
 
@@ -103,21 +110,3 @@ def remembered(throughput: Float[np.ndarray, " n"], limit: int) -> Int[np.ndarra
     best = np.argsort(-throughput, kind="stable")[: limit // 2]
     others = np.setdiff1d(np.arange(len(throughput)), best)
     return np.sort(np.concatenate([best, others[len(best) - limit :]]))
-
-
-def _beliefs(
-    recipe: ExactGP, score: Surrogate | None, batch: int, trusted: int
-) -> list[tuple[int, Callable[..., ExactGP | Residual]]]:
-    """What each belief's part of a batch is, and how it learns."""
-    if score is None:
-        return [(batch, recipe.fit)]
-    return [(trusted, Residual(Trend(score), exact=recipe).adapt), (batch - trusted, recipe.fit)]
-
-
-def _improving(belief: ExactGP | Residual, x: Float[Arrays, "n d"], best: float, count: int) -> Int[np.ndarray, " m"]:
-    """Rows of the largest expected improvement."""
-    if isinstance(belief, ExactGP):
-        return believed_batch(belief, x, best, count)
-    process, seen, known = belief.parts(x)
-    assert isinstance(process, ExactGP)
-    return believed_batch(process, seen, best, count, known=known)

@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from surrogates.chunks import in_chunks, in_parts
+from surrogates.chunks import in_chunks, in_parts, scores
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 40])
@@ -33,3 +33,16 @@ def test_parts_change_nothing(n):
         assert isinstance(ours, jax.Array)
         np.testing.assert_array_equal(ours, theirs)
     assert set(shapes[:-1]) <= {64, 128}
+
+
+def test_scores_are_the_scorers_and_another_fit_compiles_nothing():
+    x, traces = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32), []
+
+    def score(weights, x):
+        traces.append(len(x))
+        return x @ weights
+
+    for weights in (jnp.ones(3), jnp.arange(3.0)):
+        np.testing.assert_allclose(scores(jax.tree_util.Partial(score, weights), x), x @ weights, rtol=1e-4, atol=1e-4)
+    assert scores(jax.tree_util.Partial(score, jnp.ones(3)), x[:150]).shape == (150,)
+    assert len(traces) == 1

@@ -107,16 +107,16 @@ def test_padding_changes_no_prediction(monkeypatch):
     narrow = ExactGP().fit(x, y, key=KEY)
     monkeypatch.setattr(module, "padded_size", lambda n: 100)
     wide = narrow.condition(x, y)
-    assert (len(narrow.state.points), len(wide.state.points)) == (64, 100)
+    assert (len(narrow.state.points), len(wide.state.points)) == (256, 100)
     for a, b in zip(narrow.predict(new), wide.predict(new), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
 @given(st.integers(1, 10_000))
 def test_padded_sizes_are_few_and_never_too_small(n):
-    assert n <= padded_size(n) <= max(64, 2 * n)
+    assert n <= padded_size(n) <= max(256, 2 * n)
     assert padded_size(padded_size(n)) == padded_size(n)
-    assert len({padded_size(i) for i in range(1, 513)}) == 5
+    assert len({padded_size(i) for i in range(1, 513)}) == 3
 
 
 def test_more_data_leave_less_doubt():
@@ -209,7 +209,7 @@ def test_conditioning_keeps_hyperparameters_and_scales():
     for part in ("hyperparameters", "inputs", "targets"):
         assert eqx.tree_equal(getattr(model.state, part), getattr(more.state, part))
     same = model.condition(x[:40], y[:40]).predict(x)
-    np.testing.assert_allclose(same.mean, model.predict(x).mean, atol=1e-5)
+    np.testing.assert_allclose(same.mean, model.predict(x).mean, atol=1e-4)
     mean, std, _ = textbook(more, x, y, x[:5])
     np.testing.assert_allclose(more.predict(x[:5]).mean, mean, atol=2e-3)
     np.testing.assert_allclose(more.predict(x[:5]).std, std, atol=5e-3)
