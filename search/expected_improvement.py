@@ -23,12 +23,22 @@ def expected_improvement(mean: Float[Array, " n"], std: Float[Array, " n"], best
 
 
 def believed_batch(
-    model: ExactGP, x: Float[Arrays, "n d"], best: float, count: int, *, known: Float[Arrays, " n"] | None = None
+    model: ExactGP,
+    x: Float[Arrays, "n d"],
+    best: float,
+    count: int,
+    *,
+    known: Float[Arrays, " n"] | None = None,
+    rough: bool = True,
 ) -> Int[np.ndarray, " m"]:
     r"""Pick points one after the other by expected improvement, believing each time that what was predicted was measured.
 
     The believed value is the mean, so the means stay as they are; the variance falls as by any measurement,
     $v(x) \leftarrow v(x) - c(x, p)^2 / (v(p) + \sigma_n^2)$ with the posterior covariance c, and the best may rise.
+
+    Of a function that is rough between its points, the process calls the roughness noise. Then its mean stays below the best
+    that was measured, and the improvement of the mean is expected where nothing is known, never where all is good. So every
+    second pick expects the improvement of a measurement, whose variance is $v(x) + \sigma_n^2$.
 
     **Arguments:**
 
@@ -37,13 +47,14 @@ def believed_batch(
     - `best`: the best that was measured.
     - `count`: how many to pick; all, if there are fewer.
     - `known`: a mean that is known and that the model's adds to; None for 0.
+    - `rough`: whether every second pick counts the noise as roughness.
 
     **Returns:** the rows picked, distinct, in order.
     """
     assert model.state is not None
     points = np.asarray(x, np.float32)
     trend = np.zeros(len(points), np.float32) if known is None else np.asarray(known)
-    rows = _believed_batch(model.state, *padded(points, trend), best=jnp.float32(best), count=count)
+    rows = _believed_batch(model.state, *padded(points, trend), best=jnp.float32(best), count=count, rough=rough)
     return np.asarray(rows)[: len(points)]
 
 
@@ -63,6 +74,7 @@ def _believed_batch(
     *,
     best: Float[Array, ""],
     count: int,
+    rough: bool,
 ) -> Int[Array, " count"]:
     """The rows; values in units of the posterior's targets' deviation."""
     kernel, points = posterior.hyperparameters.kernel, posterior.inputs(x)
@@ -72,7 +84,8 @@ def _believed_batch(
     least, noise = 1e-6 * val(kernel.variance), val(posterior.hyperparameters.noise)
 
     def pick(belief: _Belief, step: Int[Array, ""]) -> tuple[_Belief, Int[Array, ""]]:
-        gain = expected_improvement(mean, jnp.sqrt(jnp.maximum(belief.variance, least)), belief.best)
+        unexplained = jnp.where(step % 2, noise, 0.0) if rough else 0.0
+        gain = expected_improvement(mean, jnp.sqrt(jnp.maximum(belief.variance, least) + unexplained), belief.best)
         row = jnp.argmax(jnp.where(belief.free, gain, -1.0))
         covariance = kernel.cross_covariance(points, points[row][None])[:, 0] - whitened @ whitened[row]
         column = covariance - belief.columns[:, row] @ belief.columns

@@ -42,14 +42,7 @@ def elites(
 
     **Returns:** distinct valid configurations: all sources' best ones, then all second ones, and so on; maybe none.
     """
-    best, ranks = [], []
-    for source in history:
-        order = np.argsort(-source.throughput, kind="stable")[: min(count, (source.throughput > 0).sum())]
-        best.append(source.space.features(source.knobs[order]))
-        ranks.append(np.arange(len(order)))
-    if not any(map(len, ranks)):
-        return np.empty((0, len(space.knobs)), np.int32)
-    features = np.concatenate(best)[np.argsort(np.concatenate(ranks), kind="stable")]
+    features = _features_of_best(history, space, count)
     knobs = _nearest_options(space, features)
     invalid = ~space.valid(knobs)
     if invalid.any():
@@ -58,6 +51,24 @@ def elites(
             return drawn
         knobs[invalid] = drawn[nearest(features[invalid], space.features(drawn))[0]]
     return distinct(knobs)
+
+
+def exact_elites(history: Sequence[Source], space: KnobSpace, count: int) -> Int[np.ndarray, "m knobs"]:
+    """Those of the sources' best configurations that this space has as they are, in the order of `elites`."""
+    features = _features_of_best(history, space, count)
+    knobs = _nearest_options(space, features)
+    same = (space.features(knobs) == features).all(axis=1) & space.valid(knobs)
+    return distinct(knobs[same])
+
+
+def _features_of_best(history: Sequence[Source], space: KnobSpace, count: int) -> Float[np.ndarray, "n d"]:
+    """Features of all sources' best ones, then of all second ones, up to `count` of each."""
+    best, ranks = [np.empty((0, len(space.feature_names)), np.float32)], [np.empty(0, int)]
+    for source in history:
+        order = np.argsort(-source.throughput, kind="stable")[: min(count, (source.throughput > 0).sum())]
+        best.append(np.asarray(source.space.features(source.knobs[order])))
+        ranks.append(np.arange(len(order)))
+    return np.concatenate(best)[np.argsort(np.concatenate(ranks), kind="stable")]
 
 
 def _nearest_options(space: KnobSpace, features: Float[np.ndarray, "n d"]) -> Int[np.ndarray, "n knobs"]:

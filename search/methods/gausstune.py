@@ -15,13 +15,18 @@ from search.expected_improvement import believed_batch
 from search.history import Source
 from search.space import KnobSpace
 from search.ted import bted
-from search.transfer import elites, pooled
+from search.transfer import exact_elites, pooled
 from surrogates.base import Surrogate
+from surrogates.chunks import scores
 from surrogates.constant import Constant
+from surrogates.deep_gp import DeepGP
 from surrogates.exact_gp import ExactGP
 from surrogates.residual import Residual
-from surrogates.sparse_gp import SparseGP
+from surrogates.square_root import SquareRoot
 from surrogates.trend import Trend
+
+FAVOURITES = 40_000
+"""Random configurations among which a score's favourites are looked for: as many as the ICCV paper's r."""
 
 
 def gausstune(
@@ -29,36 +34,43 @@ def gausstune(
     *,
     key: PRNGKeyArray,
     history: Sequence[Source] = (),
+    surrogate: Surrogate | None = None,
     pretrained: Surrogate | None = None,
     process: ExactGP | None = None,
     first: int = 8,
     replayed: float = 0.75,
     batch: int = 8,
     trusted: float = 0.5,
+    halving: float = 64.0,
+    rough: bool = True,
     pool: int = 2048,
     leaders: int = 4,
     limit: int = 1024,
 ) -> Search:
-    """Small batches of the largest expected improvement, half of them believing the history.
+    """Small batches of the largest expected improvement, the earlier the more of them believing the history.
 
-    The first batch represents the space (BTED); with a history most of it are the best configurations of the other tasks. From
-    then on a Gaussian process learns what was measured and picks where it expects the best to be improved, among random
-    configurations and those one knob away from the best.
+    The first batch represents the space (BTED). From then on a Gaussian process learns what was measured and picks where it
+    expects the best to be improved, among random configurations and those one knob away from the best.
 
-    With a history there are two beliefs. One knows this task alone. The other learns the history once, throughputs as shares of
-    their task's best, draws a line through that score as far as this task bears it out, and has a Gaussian process for what is
-    left. Each picks its part of every batch, so a history that misleads costs some of the picks and never all of them.
+    A history is learned by a deep Gaussian process, throughputs as shares of their task's best. Most of the first batch are the
+    other tasks' best configurations, as far as this space has the very same, and then the favourites of the deep process. Later
+    there are two beliefs. One knows this task alone. The other draws a line through the deep process's score, as far as this
+    task bears it out, and has a Gaussian process for what is left. Each picks its part of every batch, so a history that
+    misleads costs some of the picks and never all of them.
 
     Throughputs are learned as square roots, in which a failure is just a 0.
 
     **Arguments:**
 
     - `history`: other tasks' measurements, with the features of this space.
-    - `pretrained`: a fitted surrogate whose score ranks this space's features, say a deep GP that was saved, in place of one
-      that is fitted to the history; the history then is replayed only.
+    - `surrogate`: the model of the history, of square roots of shares of each task's best; None for a `DeepGP`.
+    - `pretrained`: a fitted model whose score ranks this space's features, say one that was saved, in place of one that is
+      fitted to the history; the history then is replayed only.
     - `process`: the Gaussian process's recipe; None for `ExactGP()`.
     - `first`, `replayed`: configurations of the first batch, and the part of them that are other tasks' best.
-    - `batch`, `trusted`: configurations of a later batch, and the part that the belief in the history picks; rounded up.
+    - `batch`, `trusted`, `halving`: configurations of a later batch, and the part that the belief in the history picks, rounded
+      up; it is halved after so many measurements. AutoTVM's transfer fades as fast.
+    - `rough`: whether every second pick takes what the process calls noise for roughness; see `believed_batch`.
     - `pool`, `leaders`: random candidates a batch, and of how many of the best the neighbours are candidates.
     - `limit`: of more measurements the beliefs learn the best half and the latest half of so many.
 
@@ -70,19 +82,20 @@ def gausstune(
         )
     if not (0 <= replayed <= 1 and 0 <= trusted <= 1):
         raise ValueError(f"replayed, trusted: {replayed}, {trusted} must be parts, from 0 to 1.")
-    taught = pooled(history, space) if history else None
+    if not halving > 0:
+        raise ValueError(f"halving: {halving} must be above 0; math.inf never halves.")
+    known = pooled(history, space) if history else None
     recipe = ExactGP() if process is None else process
+    carrier = DeepGP() if surrogate is None else surrogate
 
     def search() -> Search:
         next_key, learn_key, replay_key, start_key = jax.random.split(key, 4)
         score = pretrained
-        if score is None and taught is not None and len(taught.y) > 1:
-            score = SparseGP().fit(taught.x, np.sqrt(taught.y), key=learn_key)
-        beliefs = [(Residual(Constant(), exact=recipe, exact_limit=limit), batch)]
-        if score is not None:
-            half = math.ceil(trusted * batch)
-            beliefs = [(Residual(Trend(score), exact=recipe, exact_limit=limit), half), (beliefs[0][0], batch - half)]
-        best = elites(history, space, first, key=replay_key)[: round(replayed * first)]
+        if score is None and known is not None and len(known.y) > 1:
+            score = SquareRoot(carrier).fit(known.x, known.y, key=learn_key)
+        own = Residual(Constant(), exact=recipe, exact_limit=limit)
+        taught = None if score is None else Residual(Trend(score), exact=recipe, exact_limit=limit)
+        best = _recommended(space, history, score, round(replayed * first), key=replay_key)
         chosen = np.concatenate([best, bted(space, key=start_key, count=first, exclude=best)])[:first]
         knobs, throughput = chosen[:0], np.empty(0)
         while len(chosen):
@@ -92,15 +105,31 @@ def gausstune(
             candidates, chosen = promising(space, knobs, throughput, pool=pool, leaders=leaders, key=draw_key), chosen[:0]
             rows = remembered(throughput, limit)
             x, y = space.features(knobs[rows]), np.sqrt(throughput[rows])
-            for belief, share in beliefs:
-                if share and len(candidates):
-                    process, seen, known = belief.adapt(x, y, key=fit_key).parts(space.features(candidates))
+            trust = math.ceil(batch * trusted * 2 ** (-len(knobs) / halving)) if taught is not None else 0
+            for belief, share in ((taught, trust), (own, batch - trust)):
+                if belief is not None and share and len(candidates):
+                    process, seen, mean = belief.adapt(x, y, key=fit_key).parts(space.features(candidates))
                     assert isinstance(process, ExactGP)
-                    picked = believed_batch(process, seen, float(y.max()), share, known=known)
+                    picked = believed_batch(process, seen, float(y.max()), batch, known=mean, rough=rough)[:share]
                     chosen = np.concatenate([chosen, candidates[picked]])
                     candidates = np.delete(candidates, picked, axis=0)
 
     return search()
+
+
+def _recommended(
+    space: KnobSpace, history: Sequence[Source], score: Surrogate | None, count: int, *, key: PRNGKeyArray
+) -> Int[np.ndarray, "m knobs"]:
+    """The sources' best configurations if this space has the very same; what the score holds best takes the other places.
+
+    A translation to other extents is a guess, and the model's guess is the better one.
+    """
+    best = exact_elites(history, space, count)[:count]
+    if score is None:
+        return best
+    drawn = space.sample(key, FAVOURITES, exclude=best)
+    order = np.argsort(-scores(score.scorer(), np.asarray(space.features(drawn))), kind="stable")
+    return np.concatenate([best, drawn[order[: count - len(best)]]])
 
 
 def remembered(throughput: Float[np.ndarray, " n"], limit: int) -> Int[np.ndarray, " m"]:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search import KnobSpace, Option, Source, Split
-from search.transfer import elites, pooled
+from search.transfer import elites, exact_elites, pooled
 
 KEY = jax.random.key(0)
 
@@ -85,3 +85,17 @@ def test_without_successes_there_are_no_elites(space, history):
 
 def test_space_without_valid_configurations_has_no_elites():
     assert elites([source(layer(64))], layer(16).confine(np.empty((0, 2), np.int32)), 8, key=KEY).shape == (0, 2)
+
+
+def test_exact_elites_are_those_that_need_no_translation():
+    same, other = source(layer(64), 1), source(layer(36), 2)
+    np.testing.assert_array_equal(exact_elites([same, other], layer(64), 5), elites([same], layer(64), 5, key=KEY))
+    assert exact_elites([other], layer(64), 5).shape == exact_elites([], layer(64), 5).shape == (0, 2)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 9))
+def test_exact_elites_are_valid_and_the_same_as_elsewhere(seed):
+    known, space = source(layer(64), seed), layer(64, few_threads)
+    found, best = exact_elites([known], space, 8), known.knobs[np.argsort(-known.throughput)[:8]]
+    np.testing.assert_array_equal(found, best[space.valid(best)])

@@ -55,6 +55,7 @@ OPTIONS = {
     "gga": {"surrogate": Ridge(), "generation": 16, "offspring": 4, "candidates": 256},
     "gausstune": {
         "process": ExactGP(evaluations=2),
+        "surrogate": Ridge(),
         "first": 8,
         "batch": 32,
         "pool": 40,
