@@ -40,7 +40,7 @@ def gausstune(
     first: int = 8,
     replayed: float = 0.75,
     batch: int = 8,
-    trusted: float = 0.5,
+    trusted: float = 1.0,
     halving: float = 64.0,
     rough: bool = True,
     pool: int = 2048,
@@ -55,8 +55,8 @@ def gausstune(
     A history is learned by a deep Gaussian process, throughputs as shares of their task's best. Most of the first batch are the
     other tasks' best configurations, as far as this space has the very same, and then the favourites of the deep process. Later
     there are two beliefs. One knows this task alone. The other draws a line through the deep process's score, as far as this
-    task bears it out, and has a Gaussian process for what is left. Each picks its part of every batch, so a history that
-    misleads costs some of the picks and never all of them.
+    task bears it out, and has a Gaussian process for what is left. The second one's part of a batch
+    shrinks as measurements come in, so a history that misleads costs the first picks and no more.
 
     Throughputs are learned as square roots, in which a failure is just a 0.
 
@@ -69,7 +69,7 @@ def gausstune(
     - `process`: the Gaussian process's recipe; None for `ExactGP()`.
     - `first`, `replayed`: configurations of the first batch, and the part of them that are other tasks' best.
     - `batch`, `trusted`, `halving`: configurations of a later batch, and the part that the belief in the history picks, rounded
-      up; it is halved after so many measurements. AutoTVM's transfer fades as fast.
+      up; it is halved after so many measurements, as AutoTVM's transfer is.
     - `rough`: whether every second pick takes what the process calls noise for roughness; see `believed_batch`.
     - `pool`, `leaders`: random candidates a batch, and of how many of the best the neighbours are candidates.
     - `limit`: of more measurements the beliefs learn the best half and the latest half of so many.
