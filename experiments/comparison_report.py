@@ -14,6 +14,7 @@ from experiments import log
 
 RESULTS = Path(__file__).parent / "results"
 BUDGETS = (8, 16, 32, 64, 128, 256)
+TASKS = {"tables": "exhaustive tables", "pools": "recorded pools", "llvm": "layers on this CPU"}
 HISTORY = {
     "none": "no history",
     "same": "history of related tasks",
@@ -32,10 +33,10 @@ def write(logs: Iterable[Path]) -> None:
     if not lines:
         raise FileNotFoundError("logs: nothing was recorded yet; first run `method_comparison run --tasks tables`.")
     settings: dict[tuple[str, str], list[dict]] = defaultdict(list)
-    for line in lines:
+    for line in shares(lines):
         settings[line["tasks"], line["history"]].append(line)
     RESULTS.mkdir(exist_ok=True)
-    ordered = dict(sorted(settings.items(), key=lambda item: (item[0][0] != "tables", list(HISTORY).index(item[0][1]))))
+    ordered = dict(sorted(settings.items(), key=lambda item: (list(TASKS).index(item[0][0]), list(HISTORY).index(item[0][1]))))
     curves = {setting: curves_of(group) for setting, group in ordered.items()}
     stored = [
         {
@@ -53,6 +54,21 @@ def write(logs: Iterable[Path]) -> None:
     _draw(curves, RESULTS / "method_comparison.png")
 
 
+def shares(lines: Iterable[Mapping]) -> list[dict]:
+    """The lines with throughputs as shares of the best of their task: of what any method found, where no table knows more."""
+    lines = list(lines)
+    best: dict[tuple, float] = defaultdict(float)
+    for line in lines:
+        best[line["tasks"], line["device"], line["task"]] = max(
+            best[line["tasks"], line["device"], line["task"]], *line["best"]
+        )
+    known = {key: value if key[0] == "llvm" else 1.0 for key, value in best.items()}
+    return [
+        {**line, "best": [value / known[line["tasks"], line["device"], line["task"]] for value in line["best"]]}
+        for line in lines
+    ]
+
+
 def curves_of(lines: Iterable[Mapping]) -> Curves:
     """Average seeds; tasks in order. Methods are compared on the tasks that all of them have."""
     collected: dict[str, dict[tuple, list]] = defaultdict(lambda: defaultdict(list))
@@ -67,7 +83,8 @@ def _section(setting: tuple[str, str], curves: Curves, lines: Iterable[Mapping])
     lines = list(lines)
     seeds = {method: len({line["seed"] for line in lines if line["method"] == method}) for method in curves}
     thought = {method: np.median([line["seconds"] for line in lines if line["method"] == method]) for method in curves}
-    tasks = len(next(iter(curves.values())))
+    tasks, length = next(iter(curves.values())).shape
+    budgets = BUDGETS[:length]
     best = np.max([curve.mean(axis=0) for curve in curves.values()], axis=0)
     rows = []
     for method, curve in sorted(curves.items(), key=lambda item: -item[1].mean()):
@@ -78,14 +95,38 @@ def _section(setting: tuple[str, str], curves: Curves, lines: Iterable[Mapping])
         rows.append(f"| {method} | {' | '.join(cells)} | {seeds[method]} | {thought[method]:.1f} |")
     return "\n".join(
         [
-            f"## {tasks} {setting[0]}, {HISTORY[setting[1]]}",
+            f"## {tasks} {TASKS[setting[0]]}, {HISTORY[setting[1]]}",
             "",
-            f"| method | {' | '.join(map(str, BUDGETS))} | seeds | seconds of thinking |",
-            "|---" * (len(BUDGETS) + 3) + "|",
+            f"| method | {' | '.join(map(str, budgets))} | seeds | seconds of thinking |",
+            "|---" * (len(budgets) + 3) + "|",
             *rows,
             "",
+            *(_judged(lines) if setting[0] == "llvm" else []),
         ]
     )
+
+
+def _judged(lines: Iterable[Mapping]) -> list[str]:
+    """A table: the best kernel of each task measured again, GFLOPS, mean over seeds; and seconds of measuring."""
+    collected: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    measuring: dict[str, list[float]] = defaultdict(list)
+    for line in lines:
+        collected[line["method"]][line["task"]].append(line["judged"])
+        measuring[line["method"]].append(line["measuring"])
+    tasks = sorted({task for found in collected.values() for task in found})
+    rows = [
+        f"| {method} | {' | '.join(f'{np.mean(found[task]):.1f}' if task in found else '' for task in tasks)} "
+        f"| {np.median(measuring[method]):.0f} |"
+        for method, found in collected.items()
+    ]
+    return [
+        "GFLOPS of the best kernel, measured again.",
+        "",
+        f"| method | {' | '.join(tasks)} | seconds of measuring |",
+        "|---" * (len(tasks) + 2) + "|",
+        *rows,
+        "",
+    ]
 
 
 def _draw(curves: Mapping[tuple[str, str], Curves], path: Path) -> None:
@@ -101,11 +142,12 @@ def _draw(curves: Mapping[tuple[str, str], Curves], path: Path) -> None:
         for method, curve in methods.items():
             ours = method == "gausstune"
             low, high = np.quantile(curve, [0.25, 0.75], axis=0)
-            panel.fill_between(BUDGETS, low, high, color=colours[method], alpha=0.15 if ours else 0.04, linewidth=0)
-            panel.plot(BUDGETS, curve.mean(axis=0), ".-", color=colours[method], label=method, linewidth=2.5 if ours else 1)
+            budgets = BUDGETS[: curve.shape[1]]
+            panel.fill_between(budgets, low, high, color=colours[method], alpha=0.15 if ours else 0.04, linewidth=0)
+            panel.plot(budgets, curve.mean(axis=0), ".-", color=colours[method], label=method, linewidth=2.5 if ours else 1)
         panel.set_xscale("log", base=2)
         panel.set_xticks(BUDGETS, map(str, BUDGETS))
-        panel.set_title(f"{tasks}, {HISTORY[history]}")
+        panel.set_title(f"{TASKS[tasks]}, {HISTORY[history]}")
         panel.set_xlabel("measurements")
         panel.set_ylabel("share of the best recorded")
         panel.grid(alpha=0.3)

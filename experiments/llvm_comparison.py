@@ -12,7 +12,7 @@ Appends to `out/method_comparison/llvm.jsonl` and goes on where it was stopped, 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -98,10 +98,12 @@ class Tuning:
 def main() -> int:
     """Run what is not in the log yet."""
     parser = Parser(prog="llvm_comparison", description="Search methods on this machine's CPU.")
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS), metavar="METHOD")
     parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--cores", type=positive, required=True, help="of how many cores the kernels make use")
     arguments = parser.parse_args()
-    log.extend(OUT / "llvm.jsonl", lambda known: _lines(arguments.seeds, arguments.cores, {_key(line) for line in known}))
+    wanted = [each for each in tunings(arguments.seeds, arguments.cores) if each.method in arguments.methods]
+    log.extend(OUT / "llvm.jsonl", lambda known: _lines(wanted, {_key(line) for line in known}))
     return 0
 
 
@@ -128,8 +130,8 @@ def _key(line: dict) -> tuple:
     return line["task"], line["method"], line["history"], line["seed"]
 
 
-def _lines(seeds: int, cores: int, done: set[tuple]) -> Iterator[dict]:
-    for tuning in tunings(seeds, cores):
+def _lines(wanted: Iterable[Tuning], done: set[tuple]) -> Iterator[dict]:
+    for tuning in wanted:
         if (f"{tuning.network} {tuning.layer}", tuning.method, tuning.history, tuning.seed) not in done:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
                 line = alone.submit(tuning.line).result()

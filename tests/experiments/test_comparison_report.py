@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.comparison_report import BUDGETS, curves_of
+from experiments.comparison_report import BUDGETS, curves_of, shares
 
 
 def line(method: str, task: str, seed: int, best: float) -> dict:
@@ -14,3 +14,9 @@ def test_seeds_are_averaged_and_tasks_are_common():
     curves = curves_of(lines)
     np.testing.assert_allclose(curves["a"], [[0.6] * len(BUDGETS)])
     np.testing.assert_allclose(curves["b"], [[0.8] * len(BUDGETS)])
+
+
+def test_shares_are_of_the_best_any_method_found_where_no_table_knows_more():
+    one, two = ({**line(method, "one", 0, best), "tasks": "llvm"} for method, best in (("a", 50.0), ("b", 80.0)))
+    recorded = {**line("a", "one", 0, 0.5), "tasks": "pools"}
+    assert [each["best"][0] for each in shares([one, two, recorded])] == [50 / 80, 1.0, 0.5]
