@@ -13,6 +13,7 @@ sources. `run` appends to `out/method_comparison/*.jsonl` and goes on where it w
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -28,6 +29,7 @@ from experiments.recorded import Recorded, pools, tables
 from search import Source, run
 from search.driver import Batch
 from search.methods import METHODS, find, learns_from_history
+from surrogates import ExactGP, SparseGP
 from tvm_bridge.arguments import Parser, positive
 
 OUT = Path("out") / "method_comparison"
@@ -35,7 +37,19 @@ HISTORIES = ("none", "same", "inverted", "permuted", "mixed")
 TAUGHT = 256
 """Configurations that are known of each source, drawn at random: a history of one tuning each."""
 
-OPTIONS = {"dgp-transfer": {"tuning_set": 192, "deployed": 64}}
+ABLATIONS: dict[str, dict] = {
+    "gausstune, batches of 64": {"batch": 64},
+    "gausstune, RBF kernel": {"process": ExactGP(kernel="rbf")},
+    "gausstune, noise is noise": {"rough": False},
+    "gausstune, random candidates only": {"leaders": 0},
+    "gausstune, nothing replayed": {"replayed": 0.0},
+    "gausstune, history not trusted": {"trusted": 0.0},
+    "gausstune, trust does not fade": {"halving": math.inf},
+    "gausstune, sparse GP for history": {"surrogate": SparseGP()},
+}
+"""The method with one ingredient changed. The last four differ only where there is a history."""
+
+OPTIONS: dict[str, dict] = {"dgp-transfer": {"tuning_set": 192, "deployed": 64}}
 """What differs from a method's defaults: the ICCV paper's shares, 3 to 1, of this budget."""
 
 
@@ -46,6 +60,7 @@ def main() -> int:
     arguments = commands.add_parser("run", help="run methods on recorded tasks")
     arguments.add_argument("--tasks", choices=("tables", "pools"), required=True)
     arguments.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS), metavar="METHOD")
+    arguments.add_argument("--ablations", action="store_true", help="gausstune with one ingredient changed, instead")
     arguments.add_argument("--history", choices=HISTORIES, default="none")
     arguments.add_argument("--seeds", type=positive, default=20)
     arguments.add_argument("--every", type=positive, default=1, help="only every n-th task")
@@ -54,7 +69,7 @@ def main() -> int:
     if parsed.command == "report":
         comparison_report.write(sorted(OUT.glob("*.jsonl")))
         return 0
-    path = OUT / f"{parsed.tasks}-{parsed.history}.jsonl"
+    path = OUT / f"{parsed.tasks}-{parsed.history}{'-ablations' * parsed.ablations}.jsonl"
     log.extend(path, lambda known: _runs(parsed, set(map(_key, known))))
     return 0
 
@@ -66,14 +81,16 @@ def _key(line: dict) -> tuple:
 def _runs(arguments, done: set[tuple]) -> Iterator[dict]:
     every = tables() if arguments.tasks == "tables" else [*pools("gtx1650"), *pools("rtx3080")]
     methods = [name for name in arguments.methods if applies(name, arguments.history)]
+    if arguments.ablations:
+        methods = [*ABLATIONS][:4] if arguments.history == "none" else [*ABLATIONS]
     for task in every[:: arguments.every]:
         for name in methods:
             for seed in range(arguments.seeds):
                 if (task.device, task.name, name, seed) in done:
                     continue
                 history = _history(task, every, arguments.history, seed)
-                options = OPTIONS.get(name, {}) | ({"history": history} if history else {})
-                search = find(name)(task.source.space, key=jax.random.key(seed), **options)
+                options = OPTIONS.get(name, {}) | ABLATIONS.get(name, {}) | ({"history": history} if history else {})
+                search = find(name.partition(",")[0])(task.source.space, key=jax.random.key(seed), **options)
                 best, seconds = _best_so_far(task, search)
                 yield {
                     **{"tasks": arguments.tasks, "device": task.device, "task": task.name, "history": arguments.history},

@@ -27,7 +27,7 @@ def promising(
     """
     drawn = space.sample(key, pool, exclude=knobs)
     best = knobs[np.argsort(-throughput, kind="stable")[:leaders]]
-    near = np.concatenate([one_knob_away(space, row) for row in best])
+    near = np.concatenate([knobs[:0], *(one_knob_away(space, row) for row in best)])
     near = near[np.asarray(space.valid(near)) & ~Pool(knobs, space.shape).contains(near)]
     return distinct(np.concatenate([drawn, near]))
 

@@ -76,9 +76,9 @@ def gausstune(
 
     **Raises:** `ValueError` for a number out of range, or for a history whose features are not those of `space`.
     """
-    if min(first, limit) < 2 or min(batch, pool, leaders) < 1:
+    if min(first, limit) < 2 or min(batch, pool) < 1 or leaders < 0:
         raise ValueError(
-            f"first, limit, batch, pool, leaders: {first}, {limit}, {batch}, {pool}, {leaders} must be at least 2, 2, 1, 1, 1."
+            f"first, limit, batch, pool, leaders: {first}, {limit}, {batch}, {pool}, {leaders} must be at least 2, 2, 1, 1, 0."
         )
     if not (0 <= replayed <= 1 and 0 <= trusted <= 1):
         raise ValueError(f"replayed, trusted: {replayed}, {trusted} must be parts, from 0 to 1.")
