@@ -34,7 +34,8 @@ def write(logs: Iterable[Path]) -> None:
         raise FileNotFoundError("logs: nothing was recorded yet; first run `method_comparison run --tasks tables`.")
     settings: dict[tuple[str, str], list[dict]] = defaultdict(list)
     for line in shares(lines):
-        settings[line["tasks"], line["history"]].append(line)
+        if not _ablated(line):
+            settings[line["tasks"], line["history"]].append(line)
     RESULTS.mkdir(exist_ok=True)
     ordered = dict(sorted(settings.items(), key=lambda item: (list(TASKS).index(item[0][0]), list(HISTORY).index(item[0][1]))))
     curves = {setting: curves_of(group) for setting, group in ordered.items()}
@@ -49,9 +50,29 @@ def write(logs: Iterable[Path]) -> None:
     ]
     (RESULTS / "method_comparison.json").write_text(json.dumps(stored, indent=1) + "\n")
     sections = [_section(setting, curves[setting], group) for setting, group in ordered.items()]
+    sections += [_section(setting, curves_of(group), group, ": ablations") for setting, group in ablations(lines).items()]
     heading = "# Search methods on recorded tasks\n\nShare of the best that was recorded, after so many measurements.\n"
     (RESULTS / "method_comparison.md").write_text("\n".join([heading, *sections]))
     _draw(curves, RESULTS / "method_comparison.png")
+
+
+def ablations(lines: Iterable[Mapping]) -> dict[tuple[str, str], list[Mapping]]:
+    """Where ingredients of a method were changed: those lines, and the method's own on the same tasks with the same seeds."""
+    lines = list(lines)
+    settings: dict[tuple[str, str], list[Mapping]] = defaultdict(list)
+    for line in filter(_ablated, lines):
+        settings[line["tasks"], line["history"]].append(line)
+    for setting, group in settings.items():
+        names = {line["method"].partition(",")[0] for line in group}
+        runs = {(line["device"], line["task"], line["seed"]) for line in group}
+        whole = (line for line in lines if line["method"] in names and (line["tasks"], line["history"]) == setting)
+        group.extend(line for line in whole if (line["device"], line["task"], line["seed"]) in runs)
+    return settings
+
+
+def _ablated(line: Mapping) -> bool:
+    """Whether a method's name says what was changed: "gausstune, batches of 64"."""
+    return "," in line["method"]
 
 
 def shares(lines: Iterable[Mapping]) -> list[dict]:
@@ -78,7 +99,7 @@ def curves_of(lines: Iterable[Mapping]) -> Curves:
     return {method: np.array([np.mean(tasks[task], axis=0) for task in common]) for method, tasks in collected.items()}
 
 
-def _section(setting: tuple[str, str], curves: Curves, lines: Iterable[Mapping]) -> str:
+def _section(setting: tuple[str, str], curves: Curves, lines: Iterable[Mapping], kind: str = "") -> str:
     """A table: methods by budgets, mean over tasks and deviation of the tasks' means; the best of each column in bold."""
     lines = list(lines)
     seeds = {method: len({line["seed"] for line in lines if line["method"] == method}) for method in curves}
@@ -95,7 +116,7 @@ def _section(setting: tuple[str, str], curves: Curves, lines: Iterable[Mapping])
         rows.append(f"| {method} | {' | '.join(cells)} | {seeds[method]} | {thought[method]:.1f} |")
     return "\n".join(
         [
-            f"## {tasks} {TASKS[setting[0]]}, {HISTORY[setting[1]]}",
+            f"## {tasks} {TASKS[setting[0]]}, {HISTORY[setting[1]]}{kind}",
             "",
             f"| method | {' | '.join(map(str, budgets))} | seeds | seconds of thinking |",
             "|---" * (len(budgets) + 3) + "|",

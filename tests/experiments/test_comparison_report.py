@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.comparison_report import BUDGETS, curves_of, shares
+from experiments.comparison_report import BUDGETS, ablations, curves_of, shares
 
 
 def line(method: str, task: str, seed: int, best: float) -> dict:
@@ -20,3 +20,10 @@ def test_shares_are_of_the_best_any_method_found_where_no_table_knows_more():
     one, two = ({**line(method, "one", 0, best), "tasks": "llvm"} for method, best in (("a", 50.0), ("b", 80.0)))
     recorded = {**line("a", "one", 0, 0.5), "tasks": "pools"}
     assert [each["best"][0] for each in shares([one, two, recorded])] == [50 / 80, 1.0, 0.5]
+
+
+def test_an_ablation_is_compared_with_the_method_on_the_same_runs():
+    changed, own, other = (line(method, "one", 0, 0.5) for method in ("a, blind", "a", "b"))
+    elsewhere = [line("a", "one", 1, 0.5), line("a", "two", 0, 0.5)]
+    lines = [{**each, "tasks": "tables", "history": "none"} for each in (changed, own, other, *elsewhere)]
+    assert ablations(lines) == {("tables", "none"): lines[:2]}
