@@ -42,12 +42,16 @@ ABLATIONS: dict[str, dict] = {
     "gausstune, RBF kernel": {"process": ExactGP(kernel="rbf")},
     "gausstune, noise is noise": {"rough": False},
     "gausstune, random candidates only": {"leaders": 0},
+}
+"""The method with one ingredient changed."""
+
+UNTAUGHT: dict[str, dict] = {
     "gausstune, nothing replayed": {"replayed": 0.0},
     "gausstune, history not trusted": {"trusted": 0.0},
     "gausstune, trust does not fade": {"halving": math.inf},
     "gausstune, sparse GP for history": {"surrogate": SparseGP()},
 }
-"""The method with one ingredient changed. The last four differ only where there is a history."""
+"""The same, of what makes a difference only where there is a history."""
 
 OPTIONS: dict[str, dict] = {"dgp-transfer": {"tuning_set": 192, "deployed": 64}}
 """What differs from a method's defaults: the ICCV paper's shares, 3 to 1, of this budget."""
@@ -82,14 +86,14 @@ def _runs(arguments, done: set[tuple]) -> Iterator[dict]:
     every = tables() if arguments.tasks == "tables" else [*pools("gtx1650"), *pools("rtx3080")]
     methods = [name for name in arguments.methods if applies(name, arguments.history)]
     if arguments.ablations:
-        methods = [*ABLATIONS][:4] if arguments.history == "none" else [*ABLATIONS]
+        methods = [*ABLATIONS, *(UNTAUGHT if arguments.history != "none" else ())]
     for task in every[:: arguments.every]:
         for name in methods:
             for seed in range(arguments.seeds):
                 if (task.device, task.name, name, seed) in done:
                     continue
                 history = _history(task, every, arguments.history, seed)
-                options = OPTIONS.get(name, {}) | ABLATIONS.get(name, {}) | ({"history": history} if history else {})
+                options = {**OPTIONS, **ABLATIONS, **UNTAUGHT}.get(name, {}) | ({"history": history} if history else {})
                 search = find(name.partition(",")[0])(task.source.space, key=jax.random.key(seed), **options)
                 best, seconds = _best_so_far(task, search)
                 yield {

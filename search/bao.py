@@ -6,11 +6,11 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
+from search.candidates import highest
 from search.driver import Search
 from search.pool import Pool
 from search.space import KnobSpace
-from surrogates.base import Scorer, Surrogate
-from surrogates.chunks import scores
+from surrogates.base import Surrogate
 from surrogates.ensemble import BootstrapEnsemble
 
 
@@ -72,15 +72,3 @@ def change(latest: float, previous: float) -> float:
     if latest == previous:
         return 0.0
     return abs((latest - previous) / latest) if latest else np.inf
-
-
-def highest(
-    space: KnobSpace, scorer: Scorer, candidates: Int[np.ndarray, "n knobs"], count: int, *, key: PRNGKeyArray
-) -> Int[np.ndarray, "count knobs"]:
-    """The candidates of the highest scores, best first (Algorithm 3, line 6).
-
-    Ties are broken at random: trees are constant over much of a neighbourhood, whose first rows are all in one corner.
-    """
-    score = scores(scorer, np.asarray(space.features(candidates)))
-    ties = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(len(score))
-    return candidates[ties[np.argsort(-score[ties], kind="stable")[:count]]]

@@ -1,13 +1,16 @@
-"""Where a search looks for the next configurations: anywhere, and one knob away from the best."""
+"""Where a search looks for the next configurations: anywhere, one knob away from the best, and where a score is highest."""
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from search.pool import Pool
 from search.rows import distinct
 from search.space import KnobSpace
+from surrogates.base import Scorer
+from surrogates.chunks import scores
 
 
 def promising(
@@ -38,3 +41,15 @@ def one_knob_away(space: KnobSpace, knobs: Int[np.ndarray, " knobs"]) -> Int[np.
     rows = np.repeat(knobs[None], len(column), axis=0)
     rows[np.arange(len(column)), column] = np.concatenate([np.arange(length) for length in space.shape])
     return rows[(rows != knobs).any(axis=1)]
+
+
+def highest(
+    space: KnobSpace, scorer: Scorer, candidates: Int[np.ndarray, "n knobs"], count: int, *, key: PRNGKeyArray
+) -> Int[np.ndarray, "count knobs"]:
+    """The candidates of the highest scores, best first (Sun et al., DATE 2021, Algorithm 3, line 6).
+
+    Ties are broken at random: trees are constant over much of a neighbourhood, whose first rows are all in one corner.
+    """
+    score = scores(scorer, np.asarray(space.features(candidates)))
+    ties = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(len(score))
+    return candidates[ties[np.argsort(-score[ties], kind="stable")[:count]]]

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from search.candidates import promising
+from search.candidates import highest, promising
 from search.driver import Search
 from search.expected_improvement import believed_batch
 from search.history import Source
@@ -17,7 +17,6 @@ from search.space import KnobSpace
 from search.ted import bted
 from search.transfer import exact_elites, pooled
 from surrogates.base import Surrogate
-from surrogates.chunks import scores
 from surrogates.constant import Constant
 from surrogates.deep_gp import DeepGP
 from surrogates.exact_gp import ExactGP
@@ -55,8 +54,8 @@ def gausstune(
     A history is learned by a deep Gaussian process, throughputs as shares of their task's best. Most of the first batch are the
     other tasks' best configurations, as far as this space has the very same, and then the favourites of the deep process. Later
     there are two beliefs. One knows this task alone. The other draws a line through the deep process's score, as far as this
-    task bears it out, and has a Gaussian process for what is left. The second one's part of a batch
-    shrinks as measurements come in, so a history that misleads costs the first picks and no more.
+    task bears it out, and has a Gaussian process for what is left. Its part of a batch shrinks as measurements come in, so a
+    history that misleads costs the first picks and no more.
 
     Throughputs are learned as square roots, in which a failure is just a 0.
 
@@ -127,9 +126,9 @@ def _recommended(
     best = exact_elites(history, space, count)[:count]
     if score is None:
         return best
-    drawn = space.sample(key, FAVOURITES, exclude=best)
-    order = np.argsort(-scores(score.scorer(), np.asarray(space.features(drawn))), kind="stable")
-    return np.concatenate([best, drawn[order[: count - len(best)]]])
+    draw_key, tie_key = jax.random.split(key)
+    drawn = space.sample(draw_key, FAVOURITES, exclude=best)
+    return np.concatenate([best, highest(space, score.scorer(), drawn, count - len(best), key=tie_key)])
 
 
 def remembered(throughput: Float[np.ndarray, " n"], limit: int) -> Int[np.ndarray, " m"]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search import KnobSpace, Option, run
-from search.bao import bao, change, highest
+from search.bao import bao, change
 from surrogates.base import Prediction, Surrogate
 
 KEY = jax.random.key(0)
@@ -122,14 +122,6 @@ def keys(count: int) -> list:
 def test_ties_are_broken_at_random():
     steps = {tuple(walk(GRID, FIRST, np.arange(12), [], surrogate=INDIFFERENT, key=key)[0][0]) for key in keys(20)}
     assert len(steps) > 12
-
-
-@pytest.mark.parametrize("n", [1, 63, 64, 5000])
-def test_highest_are_the_highest_of_any_number(n):
-    space = KnobSpace([Option("a", tuple(range(8192)))], encoding="raw")
-    candidates = space.sample(KEY, n)
-    chosen = highest(space, Line(jnp.ones(1)), candidates, 3, key=KEY)
-    np.testing.assert_array_equal(chosen, -np.sort(-candidates, axis=0)[:3])
 
 
 def test_a_batch_goes_on_from_its_best():

@@ -1,12 +1,14 @@
-"""Candidates are valid, new and distinct, and hold the neighbourhood of the best."""
+"""Candidates are valid, new and distinct, and hold the neighbourhood of the best; the highest are the highest."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search import KnobSpace, Option, Split
-from search.candidates import one_knob_away, promising
+from search.candidates import highest, one_knob_away, promising
 
 KNOBS = [Split("split", 24, 3), Option("unroll", (0, 512, 1500)), Option("explicit", (0, 1))]
 
@@ -38,3 +40,11 @@ def test_candidates_are_valid_new_and_hold_the_neighbours_of_the_best(measured, 
     assert not indices & known
     near = one_knob_away(space, knobs[np.argmax(throughput)])[: None if leaders else 0]
     assert set(space.to_index(near[np.asarray(space.valid(near))])) <= indices | known
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 5000])
+def test_highest_are_the_highest_of_any_number(n):
+    space = KnobSpace([Option("a", tuple(range(8192)))], encoding="raw")
+    candidates = space.sample(jax.random.key(0), n)
+    chosen = highest(space, jax.tree_util.Partial(jnp.sum, axis=1), candidates, 3, key=jax.random.key(0))
+    np.testing.assert_array_equal(chosen, -np.sort(-candidates, axis=0)[:3])
