@@ -42,6 +42,8 @@ ABLATIONS: dict[str, dict] = {
     "gausstune, RBF kernel": {"process": ExactGP(kernel="rbf")},
     "gausstune, noise is noise": {"rough": False},
     "gausstune, random candidates only": {"leaders": 0},
+    "gausstune, random start": {"diverse": False},
+    "gausstune, mean only": {"acquisition": lambda mean, std, best: mean},
 }
 """The method with one ingredient changed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -14,6 +15,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from search.space import Arrays
 from surrogates.exact_gp import ExactGP, Posterior, padded
+
+Acquisition = Callable[[Float[Array, " n"], Float[Array, " n"], Float[Array, ""]], Float[Array, " n"]]
+"""What n points are worth, by their mean, standard deviation and the best that was measured."""
 
 
 def expected_improvement(mean: Float[Array, " n"], std: Float[Array, " n"], best: Float[Array, ""]) -> Float[Array, " n"]:
@@ -30,6 +34,7 @@ def believed_batch(
     *,
     known: Float[Arrays, " n"] | None = None,
     rough: bool = True,
+    acquisition: Acquisition = expected_improvement,
 ) -> Int[np.ndarray, " m"]:
     r"""Pick points one after the other by expected improvement, believing each time that what was predicted was measured.
 
@@ -48,14 +53,15 @@ def believed_batch(
     - `count`: how many to pick; all, if there are fewer.
     - `known`: a mean that is known and that the model's adds to; None for 0.
     - `rough`: whether every second pick counts the noise as roughness.
+    - `acquisition`: what a point is worth, in place of the improvement that is expected of it.
 
     **Returns:** the rows picked, distinct, in order.
     """
     assert model.state is not None
-    points = np.asarray(x, np.float32)
-    trend = np.zeros(len(points), np.float32) if known is None else np.asarray(known)
-    rows = _believed_batch(model.state, *padded(points, trend), best=jnp.float32(best), count=count, rough=rough)
-    return np.asarray(rows)[: len(points)]
+    trend = np.zeros(len(x), np.float32) if known is None else np.asarray(known)
+    points = padded(np.asarray(x, np.float32), trend)
+    rows = _believed_batch(model.state, *points, best=jnp.float32(best), count=count, rough=rough, acquisition=acquisition)
+    return np.asarray(rows)[: len(x)]
 
 
 class _Belief(NamedTuple):
@@ -75,6 +81,7 @@ def _believed_batch(
     best: Float[Array, ""],
     count: int,
     rough: bool,
+    acquisition: Acquisition,
 ) -> Int[Array, " count"]:
     """The rows; values in units of the posterior's targets' deviation."""
     kernel, points = posterior.hyperparameters.kernel, posterior.inputs(x)
@@ -85,8 +92,8 @@ def _believed_batch(
 
     def pick(belief: _Belief, step: Int[Array, ""]) -> tuple[_Belief, Int[Array, ""]]:
         unexplained = jnp.where(step % 2, noise, 0.0) if rough else 0.0
-        gain = expected_improvement(mean, jnp.sqrt(jnp.maximum(belief.variance, least) + unexplained), belief.best)
-        row = jnp.argmax(jnp.where(belief.free, gain, -1.0))
+        worth = acquisition(mean, jnp.sqrt(jnp.maximum(belief.variance, least) + unexplained), belief.best)
+        row = jnp.argmax(jnp.where(belief.free, worth, -jnp.inf))
         covariance = kernel.cross_covariance(points, points[row][None])[:, 0] - whitened @ whitened[row]
         column = covariance - belief.columns[:, row] @ belief.columns
         column = column / jnp.sqrt(jnp.maximum(belief.variance[row], least) + noise)

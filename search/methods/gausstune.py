@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from search.candidates import highest, promising
 from search.driver import Search
-from search.expected_improvement import believed_batch
+from search.expected_improvement import Acquisition, believed_batch, expected_improvement
 from search.history import Source
 from search.space import KnobSpace
 from search.ted import bted
@@ -37,11 +37,13 @@ def gausstune(
     pretrained: Surrogate | None = None,
     process: ExactGP | None = None,
     first: int = 8,
+    diverse: bool = True,
     replayed: float = 0.75,
     batch: int = 8,
     trusted: float = 1.0,
     halving: float = 64.0,
     rough: bool = True,
+    acquisition: Acquisition = expected_improvement,
     pool: int = 2048,
     leaders: int = 4,
     limit: int = 1024,
@@ -67,9 +69,11 @@ def gausstune(
       fitted to the history; the history then is replayed only.
     - `process`: the Gaussian process's recipe; None for `ExactGP()`.
     - `first`, `replayed`: configurations of the first batch, and the part of them that are other tasks' best.
+    - `diverse`: whether the others of the first batch represent the space (BTED), or are drawn at random.
     - `batch`, `trusted`, `halving`: configurations of a later batch, and the part that the belief in the history picks, rounded
       up; it is halved after so many measurements, as AutoTVM's transfer is.
-    - `rough`: whether every second pick takes what the process calls noise for roughness; see `believed_batch`.
+    - `rough`, `acquisition`: whether every second pick takes what the process calls noise for roughness, and what a candidate
+      is worth; see `believed_batch`.
     - `pool`, `leaders`: random candidates a batch, and of how many of the best the neighbours are candidates.
     - `limit`: of more measurements the beliefs learn the best half and the latest half of so many.
 
@@ -95,7 +99,10 @@ def gausstune(
         own = Residual(Constant(), exact=recipe, exact_limit=limit)
         taught = None if score is None else Residual(Trend(score), exact=recipe, exact_limit=limit)
         best = _recommended(space, history, score, round(replayed * first), key=replay_key)
-        chosen = np.concatenate([best, bted(space, key=start_key, count=first, exclude=best)])[:first]
+        others = (
+            bted(space, key=start_key, count=first, exclude=best) if diverse else space.sample(start_key, first, exclude=best)
+        )
+        chosen = np.concatenate([best, others])[:first]
         knobs, throughput = chosen[:0], np.empty(0)
         while len(chosen):
             throughput = np.append(throughput, (yield chosen))
@@ -109,7 +116,9 @@ def gausstune(
                 if belief is not None and share and len(candidates):
                     process, seen, mean = belief.adapt(x, y, key=fit_key).parts(space.features(candidates))
                     assert isinstance(process, ExactGP)
-                    picked = believed_batch(process, seen, float(y.max()), batch, known=mean, rough=rough)[:share]
+                    picked = believed_batch(
+                        process, seen, float(y.max()), batch, known=mean, rough=rough, acquisition=acquisition
+                    )[:share]
                     chosen = np.concatenate([chosen, candidates[picked]])
                     candidates = np.delete(candidates, picked, axis=0)
 

@@ -47,6 +47,12 @@ def test_the_first_pick_improves_most_and_picks_are_distinct(model):
     assert len(set(rows.tolist())) == 10
 
 
+def test_another_acquisition_takes_its_place(model):
+    x, _ = points(200, seed=1)
+    rows = believed_batch(model, x, 0.0, 10, acquisition=lambda mean, std, best: mean)
+    np.testing.assert_array_equal(np.sort(rows), np.sort(np.argsort(-np.asarray(model.predict(x).mean))[:10]))
+
+
 @pytest.mark.parametrize("rough", [False, True])
 def test_later_picks_are_those_of_a_model_that_believed_the_earlier(model, rough):
     x, y = points(30)

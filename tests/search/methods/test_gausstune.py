@@ -51,6 +51,19 @@ def test_favourites_of_the_history_take_the_places_of_what_this_space_lacks():
     assert gflops(SPACE, first[:4]).min() > np.quantile(values, 0.9)
 
 
+def test_the_start_represents_the_space_or_is_drawn():
+    starts = {diverse: watch(gausstune(SPACE, key=KEY, diverse=diverse), SPACE, 1)[0][0] for diverse in (True, False)}
+    near = {diverse: nearest(np.asarray(SPACE.features(knobs))) for diverse, knobs in starts.items()}
+    assert len(starts[True]) == len(starts[False]) == 8
+    assert near[True] > near[False]
+
+
+def nearest(x: np.ndarray) -> float:
+    """The mean distance of a point to the one nearest to it."""
+    distances = np.linalg.norm(x[:, None] - x, axis=-1) + np.where(np.eye(len(x)), np.inf, 0)
+    return float(distances.min(axis=1).mean())
+
+
 def test_a_batch_is_what_was_asked_for():
     batches, _ = watch(gausstune(SPACE, key=KEY, first=5, batch=3), SPACE, 14)
     assert [len(batch) for batch in batches] == [5, 3, 3, 3]
