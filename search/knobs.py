@@ -72,10 +72,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Option:
-    """A knob that takes one of a few numbers."""
+    """A knob that takes one of a few numbers.
+
+    - `absent`: the number that a configuration has which does not name the knob; None if it has to.
+    """
 
     name: str
     values: tuple[int | float, ...]
+    absent: int | float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", tuple(self.values))
@@ -83,6 +87,8 @@ class Option:
             raise ValueError(f"Option {self.name!r}: values {self.values} must be distinct and at least one.")
         if not all(isinstance(value, (int, float)) for value in self.values):
             raise ValueError(f"Option {self.name!r}: values {self.values} must be numbers; number the names of a category.")
+        if self.absent is not None and self.absent not in self.values:
+            raise ValueError(f"Option {self.name!r}: absent {self.absent!r} is not one of {list(self.values)}.")
 
     @cached_property
     def table(self) -> np.ndarray:

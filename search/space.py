@@ -16,7 +16,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from search.knobs import Config, Knob, Split
+from search import sampling
+from search.knobs import Config, Knob, Option, Split
 from search.neighbourhood import lattice_ball
 from search.pool import Pool
 
@@ -27,11 +28,8 @@ Choice = Mapping[str, Any]
 Predicate = Callable[[Choice], Any]
 """Which of n configurations are valid, `Bool[Array, "n"]`."""
 
-ENUMERABLE = 1 << 24
-"""Up to this size a space that rejection sampling does not exhaust is listed in full."""
-
-PATIENCE = 1 << 24
-"""Sampling gives up after this many draws without a new valid configuration."""
+Part = tuple[Sequence[int], ...]
+"""A product inside a space: the options of each knob that it has."""
 
 
 class KnobSpace(eqx.Module):
@@ -47,6 +45,8 @@ class KnobSpace(eqx.Module):
       the n configurations are valid. Written with operators, it runs under NumPy and under jit alike. None: all are valid.
     - `encoding`: how `features` shows a knob. "log2" gives log2 of factors and log2(1 + value) of options, "raw" the numbers.
     - `pool`: the configurations the space is confined to; made by `confine`.
+    - `parts`: disjoint products inside the space that have all its valid configurations, to draw from equally often: one for
+      each algorithm, say, however few configurations it has. None: all configurations are drawn alike.
 
     **Raises:** `ValueError` for repeated names or an unknown encoding.
     """
@@ -55,6 +55,7 @@ class KnobSpace(eqx.Module):
     predicate: Predicate | None
     encoding: str = eqx.field(static=True)
     pool: Pool | None
+    parts: tuple[Part, ...] | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -63,11 +64,13 @@ class KnobSpace(eqx.Module):
         *,
         encoding: str = "log2",
         pool: Pool | None = None,
+        parts: Sequence[Part] | None = None,
     ) -> None:
         self.knobs = tuple(knobs)
         self.predicate = predicate
         self.encoding = encoding
         self.pool = pool
+        self.parts = None if parts is None else tuple(parts)
         if not self.knobs or len(set(self.names)) != len(self.knobs):
             raise ValueError(f"knobs: the names {list(self.names)} must be distinct and at least one.")
         if encoding not in ("log2", "raw"):
@@ -139,11 +142,11 @@ class KnobSpace(eqx.Module):
             raise ValueError(f"knobs: shape {rows.shape} must end in {len(self.knobs)}, one option a knob.")
         if ((rows < 0) | (rows >= np.array(self.shape))).any():
             raise ValueError(f"knobs: every option must lie in the ranges {list(self.shape)}.")
-        index = self._index(rows)
+        index = self.numbers(rows)
         return index.tolist() if rows.ndim > 1 else int(index)
 
-    def _index(self, rows: np.ndarray) -> np.ndarray:
-        """Indices as an array of int64, or of Python integers where the product passes 2^63."""
+    def numbers(self, rows: np.ndarray) -> np.ndarray:
+        """Indices of rows as an array of int64, or of Python integers where the product passes 2^63."""
         dtype = np.int64 if self.product < 1 << 63 else object
         strides = [1]
         for length in self.shape[:-1]:
@@ -169,11 +172,19 @@ class KnobSpace(eqx.Module):
         """Write a configuration as `{knob: factors or value}`."""
         return {knob.name: knob.value(int(option)) for knob, option in zip(self.knobs, knobs, strict=True)}
 
+    def has_knobs(self, config: Mapping[str, Any]) -> bool:
+        """Whether this space has all knobs that a configuration names; it may have more."""
+        return set(config) <= set(self.names)
+
     def from_config(self, config: Mapping[str, Any]) -> Int[np.ndarray, " knobs"]:
         """Read `{knob: factors or value}`, matched by name; a first factor of -1 means what remains.
 
+        An option with an `absent` value need not be named.
+
         **Raises:** `ValueError` for a missing or foreign knob, or a value the knob does not have.
         """
+        absent = ((knob.name, knob.absent) for knob in self.knobs if isinstance(knob, Option))
+        config = {name: value for name, value in absent if value is not None} | dict(config)
         if set(config) != set(self.names):
             raise ValueError(f"config: its knobs {sorted(config)} are not this space's {sorted(self.names)}.")
         return np.array([knob.option(config[knob.name]) for knob in self.knobs], np.int32)
@@ -189,7 +200,7 @@ class KnobSpace(eqx.Module):
         return KnobSpace(self.knobs, self.predicate, encoding=self.encoding, pool=Pool(rows, self.shape))
 
     def sample(self, key: PRNGKeyArray, n: int, *, exclude: Int[Arrays, "m knobs"] | None = None) -> Int[np.ndarray, "n knobs"]:
-        """Draw valid configurations uniformly, without repeats.
+        """Draw valid configurations without repeats: uniformly, or in turns from each of `parts` uniformly.
 
         **Arguments:**
 
@@ -203,35 +214,11 @@ class KnobSpace(eqx.Module):
         if n < 0:
             raise ValueError(f"n: {n} must not be negative.")
         generator = _generator(key)
-        excluded = np.sort(self._index(np.asarray(exclude))) if exclude is not None and len(exclude) else None
+        excluded = None if exclude is None else np.asarray(exclude)
         if self.pool is not None:
-            listed = self.pool.rows
-        else:
-            if 4 * n < self.product:  # else most of the draws would be repeats
-                drawn, exhausted = self._reject(generator, n, excluded)
-                if not exhausted or self.product > ENUMERABLE:
-                    return drawn
-            listed = self.from_index(np.arange(self.product))
-        listed = listed[self.valid(listed) & ~_among(self._index(listed), excluded)]
-        return listed[generator.permutation(len(listed))[:n]]
-
-    def _reject(self, generator: np.random.Generator, n: int, excluded: np.ndarray | None) -> tuple[np.ndarray, bool]:
-        """Rejection sampling; also tells whether it gave up."""
-        kept = np.empty((0, len(self.knobs)), np.int32)
-        fruitless, chunk = 0, max(1024, 2 * n)
-        patience = min(PATIENCE, 4 * self.product)
-        while len(kept) < n:
-            if fruitless >= patience:
-                return kept, True
-            drawn = generator.integers(0, self.shape, size=(chunk, len(self.knobs)), dtype=np.int32)
-            drawn = drawn[self.valid(drawn)]
-            drawn = drawn[~_among(self._index(drawn), excluded)]
-            merged = np.concatenate([kept, drawn])
-            _, first = np.unique(self._index(merged), return_index=True)
-            fruitless = 0 if len(first) > len(kept) else fruitless + chunk
-            kept = merged[np.sort(first)]
-            chunk = min(1 << 18, 2 * chunk)
-        return kept[:n], False
+            return sampling.shuffled(self, self.pool.rows, generator, n, excluded)
+        parts = self.parts or (tuple(map(range, self.shape)),)
+        return sampling.alternating([sampling.draw(self, part, generator, n, excluded) for part in parts])[:n]
 
     def neighbours(
         self,
@@ -273,14 +260,6 @@ def _feature_table(knob: Knob, encoding: str) -> Float[np.ndarray, "options colu
     table = values.astype(np.float32)
     table.flags.writeable = False
     return table
-
-
-def _among(index: np.ndarray, listed: np.ndarray | None) -> Bool[np.ndarray, " n"]:
-    """Tell which indices stand in a sorted list."""
-    if listed is None:
-        return np.zeros(len(index), bool)
-    place = np.minimum(np.searchsorted(listed, index), len(listed) - 1)
-    return (listed[place] == index).astype(bool)
 
 
 def _generator(key: PRNGKeyArray) -> np.random.Generator:

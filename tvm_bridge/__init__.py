@@ -10,7 +10,7 @@ from tvm_bridge.records import Record, RecordLog, best_records, read_records
 from tvm_bridge.replay import replay
 from tvm_bridge.session import Candidate, TuneResult
 from tvm_bridge.target import Target
-from tvm_bridge.task import Task, conv2d
+from tvm_bridge.task import Task, conv2d, dense
 from tvm_bridge.tune import default_seconds, methods, tune
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "build",
     "conv2d",
     "default_seconds",
+    "dense",
     "methods",
     "read_records",
     "replay",

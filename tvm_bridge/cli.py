@@ -53,15 +53,23 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     tune = commands.add_parser("tune", help="tune an operator, or layers of a network", description=_tune.__doc__)
-    tune.add_argument("operator", nargs="?", choices=["conv2d"], help="the operator; not with --network")
+    tune.add_argument("operator", nargs="?", choices=["conv2d", "dense"], help="the operator; not with --network")
     shape = tune.add_argument_group("the operator's shape")
-    shape.add_argument("--data", type=common.extents, metavar="N,C,H,W", help="shape of the input")
-    shape.add_argument("--weight", type=common.extents, metavar="F,C,KH,KW", help="shape of the weight")
+    shape.add_argument("--data", type=common.extents, metavar="N,C,H,W", help="shape of the input; N,K of a dense")
+    shape.add_argument("--weight", type=common.extents, metavar="F,C,KH,KW", help="shape of the weight; M,K of a dense")
     shape.add_argument("--stride", type=common.number_or_pair, help="a number, or vertical,horizontal; 1 if not given")
     shape.add_argument("--padding", type=common.number_or_pair, help="a number, two, or top,left,bottom,right; 0 if not given")
     shape.add_argument("--dilation", type=common.number_or_pair, help="a number, or vertical,horizontal; 1 if not given")
     shape.add_argument(
         "--groups", type=common.positive, help="1, or the input channels for a depthwise convolution; 1 if not given"
+    )
+    shape.add_argument(
+        "--layout", choices=["NCHW", "NHWC"], help="with NHWC, --data N,H,W,C --weight KH,KW,C,F; NCHW if not given"
+    )
+    tune.add_argument(
+        "--enlarged",
+        action="store_true",
+        help="choose among all that the template can do, not AutoTVM's knobs alone (on CPUs: Winograd's algorithm too)",
     )
     shape.add_argument("--network", help="tune a layer of this network instead")
     shape.add_argument("--layer", help="the layer's name; all layers if not given")
@@ -123,11 +131,12 @@ def _tune(arguments: argparse.Namespace) -> int:
 
 
 def _tasks(arguments: argparse.Namespace) -> list[Task]:
-    from tvm_bridge import conv2d, networks
+    from tvm_bridge import conv2d, dense, networks
     from tvm_bridge.target import Target
     from tvm_bridge.task import task_of
 
-    names = ("data", "weight", "stride", "padding", "dilation", "groups")
+    names = ("data", "weight", "stride", "padding", "dilation", "groups", "layout")
+
     shape = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.network is not None:
         if arguments.operator is not None:
@@ -136,12 +145,20 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
             raise ValueError(f"--{next(iter(shape))}: the layers of --network have their own shapes; leave it out.")
         chosen = [networks.layer(arguments.network, arguments.layer)] if arguments.layer else networks.layers(arguments.network)
         target = Target.parse(arguments.target).resolve()
-        return [task_of(each.workload, target, label=f"{arguments.network} {each.name}") for each in chosen]
+        enlarged = arguments.enlarged
+        return [task_of(each.workload, target, label=f"{arguments.network} {each.name}", enlarged=enlarged) for each in chosen]
     if arguments.layer is not None:
         raise ValueError(f"--layer: {arguments.layer!r} needs --network, one of {', '.join(networks.NETWORKS)}.")
     if arguments.operator is None or arguments.data is None or arguments.weight is None:
-        raise ValueError("write `tune conv2d --data N,C,H,W --weight F,C,KH,KW` or `tune --network NAME --layer NAME`.")
-    return [conv2d(**shape, target=arguments.target)]
+        raise ValueError(
+            "write `tune conv2d --data N,C,H,W --weight F,C,KH,KW`, `tune dense --data N,K --weight M,K` or "
+            "`tune --network NAME --layer NAME`."
+        )
+    if arguments.operator == "conv2d":
+        return [conv2d(**shape, target=arguments.target, enlarged=arguments.enlarged)]
+    if foreign := [name for name in shape if name not in ("data", "weight")]:
+        raise ValueError(f"--{foreign[0]}: a dense has only --data and --weight; leave it out.")
+    return [dense(**shape, target=arguments.target)]
 
 
 def _print_result(task: Task, result: TuneResult) -> None:

@@ -12,21 +12,22 @@ import numpy as np
 from search.history import Source
 from tvm_bridge.records import Paths, Record, TaskKey, read_records
 from tvm_bridge.task import Task, task_of
-from tvm_bridge.workload import Conv2d
+from tvm_bridge.workload import from_args
 
 
 def sources(history: Paths | Sequence[Record], task: Task) -> list[Source]:
-    """Group records by task, leaving out the task to be tuned and those of other operators.
+    """Group records by task, leaving out the task to be tuned, other operators, and what is beyond its space.
 
     **Raises:** `ValueError` if nothing is left to learn from.
     """
     grouped: dict[TaskKey, list[Record]] = {}
     for record in _records(history):
-        if record.config is not None and record.key != task.key and record.key.operator == task.operator:
+        related = record.key != task.key and record.key.operator == task.operator
+        if related and record.config is not None and not task.beyond(record.config):
             grouped.setdefault(record.key, []).append(record)
     if not grouped:
         raise ValueError(f"history: it holds no record of another {task.operator} to learn from.")
-    return [_source(key, records) for key, records in grouped.items()]
+    return [_source(key, records, task.enlarged) for key, records in grouped.items()]
 
 
 def _records(history: Paths | Sequence[Record]) -> Sequence[Record]:
@@ -37,8 +38,8 @@ def _records(history: Paths | Sequence[Record]) -> Sequence[Record]:
     return [record for item in items for record in ([item] if isinstance(item, Record) else read_records(item))]
 
 
-def _source(key: TaskKey, records: Sequence[Record]) -> Source:
-    task = task_of(Conv2d.from_args(key.operator, json.loads(key.args)), key.target)
+def _source(key: TaskKey, records: Sequence[Record], enlarged: bool) -> Source:
+    task = task_of(from_args(key.operator, json.loads(key.args)), key.target, enlarged=enlarged)
     throughput = [task.gflops(record.measurement.cost) if record.measurement.ok else 0.0 for record in records]
     return Source(
         f"{key.operator}{key.args}",

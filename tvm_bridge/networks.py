@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from tvm_bridge.workload import Conv2d
+from tvm_bridge.convolution import Conv2d
 
 
 @dataclass(frozen=True)

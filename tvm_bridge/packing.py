@@ -8,6 +8,7 @@ put a schedule into a network (`relax.transform.SplitLayoutRewritePreproc`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 LAYOUT_REWRITE = "meta_schedule.layout_rewrite_preproc"
@@ -19,25 +20,31 @@ def split(function: Any) -> tuple[Any, dict[int, Any]]:
 
     **Arguments:**
 
-    - `function`: a scheduled `PrimFunc`, in which each block marked `LAYOUT_REWRITE` copies one whole parameter.
+    - `function`: a scheduled `PrimFunc`, in which each block marked `LAYOUT_REWRITE` reads one parameter, and is all that does.
 
     **Returns:** the kernel, whose parameters of that kind have their packed shapes, and for the position of each of them a
     `PrimFunc (weight, packed)`. A function without such blocks comes back as it is, with nothing to
     pack.
     """
-    from tvm import IRModule, s_tir
+    from tvm import s_tir
 
     schedule = s_tir.Schedule(function)
-    packers = {}
+    packers, ahead, parameters = {}, [], list(function.params)
     for block in schedule.get_child_blocks(schedule.get_sblock("root")):
         if LAYOUT_REWRITE in schedule.get(block).annotations:
             nest, copy = schedule.get(schedule.get_loops(block)[0]), schedule.get(block)
             weight, packed = copy.reads[0].source, copy.writes[0].source
-            packers[_position(function, weight)] = _packer(nest, weight, packed)
+            position = next(position for position, other in enumerate(function.params) if other.same_as(weight))
+            packers[position], parameters[position] = _function([weight, packed], [nest], []), packed
+            ahead += [nest, packed]
     if not packers:
         return function, {}
-    module = s_tir.transform.RemoveWeightLayoutRewriteBlock()(IRModule({"main": function}))
-    return module["main"], packers
+    root = function.body.block
+
+    def kept(all_: Iterable[Any]) -> list[Any]:
+        return [each for each in all_ if not any(map(each.same_as, ahead))]
+
+    return _function(parameters, kept(root.body.seq), kept(root.alloc_buffers)), packers
 
 
 def by_name(packers: dict[int, Any]) -> dict[str, Any]:
@@ -45,14 +52,11 @@ def by_name(packers: dict[int, Any]) -> dict[str, Any]:
     return {f"pack_{position}": packer for position, packer in packers.items()}
 
 
-def _position(function: Any, parameter: Any) -> int:
-    return next(position for position, other in enumerate(function.params) if other.same_as(parameter))
-
-
-def _packer(nest: Any, weight: Any, packed: Any) -> Any:
-    """The function `(weight, packed)` around a loop nest that copies the one into the other."""
+def _function(parameters: list[Any], statements: list[Any], buffers: list[Any]) -> Any:
+    """The function of some statements, with buffers of its own."""
     from tvm import s_tir, tirx
 
-    root = s_tir.SBlock([], [], [], "root", nest)
-    function = tirx.PrimFunc([weight, packed], s_tir.SBlockRealize([], True, root))
+    body = statements[0] if len(statements) == 1 else tirx.SeqStmt(statements)
+    root = s_tir.SBlock([], [], [], "root", body, alloc_buffers=buffers)
+    function = tirx.PrimFunc(parameters, s_tir.SBlockRealize([], True, root))
     return s_tir.renew_defs(function.with_attrs({"s_tir": True, "tirx.noalias": True}))

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from tvm_bridge.measure.base import ErrorCategory, Measurement
 from tvm_bridge.target import Target
-from tvm_bridge.workload import OPERATORS, Conv2d
+from tvm_bridge.workload import WORKLOADS, from_args
 
 FAILED_SECONDS = 1e9
 """What a log shows as the time of a failure."""
@@ -49,10 +49,10 @@ class TaskKey(NamedTuple):
 
     @classmethod
     def of(cls, target: Target, operator: str, args: Iterable[Any], function: str = "") -> TaskKey:
-        """The key of a task; AutoTVM's several ways to write a convolution's arguments count as one."""
+        """The key of a task; AutoTVM's several ways to write an operator's arguments count as one."""
         args = list(args)
-        if operator in OPERATORS:
-            args = Conv2d.from_args(operator, args).args
+        if operator in WORKLOADS:
+            args = from_args(operator, args).args
         return cls(target, operator, json.dumps(args), function)
 
 
@@ -73,7 +73,7 @@ class Record:
     def to_json(self) -> str:
         """The record as a line of a log, without its end."""
         entity = [_entity(name, value) for name, value in (self.config or {}).items()]
-        operator = f"{self.key.operator}.{self.key.target.kind}" if self.key.operator in OPERATORS else self.key.operator
+        operator = f"{self.key.operator}.{self.key.target.kind}" if self.key.operator in WORKLOADS else self.key.operator
         extra_input = {"function": self.key.function} if self.key.function else {}
         result = self.measurement
         line = {
@@ -124,7 +124,7 @@ def _task_key(task: str) -> TaskKey:
     target = Target.parse(text)
     operator = name.removesuffix(f".{target.kind}")
     function = str(more[0].get("function", "")) if more else ""
-    return TaskKey.of(target, operator if operator in OPERATORS else name, args, function)
+    return TaskKey.of(target, operator if operator in WORKLOADS else name, args, function)
 
 
 def _entity(name: str, value: Any) -> list[Any]:

@@ -20,7 +20,7 @@ from tvm_bridge.measure.replay import Replay
 from tvm_bridge.records import Paths, Record, TaskKey, read_records
 from tvm_bridge.target import Target
 from tvm_bridge.task import Task, task_of
-from tvm_bridge.workload import Conv2d
+from tvm_bridge.workload import from_args
 
 
 def replay(paths: Paths, *, missing: str = "error") -> list[Task]:
@@ -50,7 +50,9 @@ def _log_tasks(records: Iterable[Record], missing: str) -> list[Task]:
 
 
 def _log_task(key: TaskKey, records: list[Record], missing: str) -> Task:
-    task = task_of(Conv2d.from_args(key.operator, json.loads(key.args)), key.target)
+    task = task_of(from_args(key.operator, json.loads(key.args)), key.target)
+    if any(task.beyond(record.config) for record in records if record.config is not None):
+        task = task_of(from_args(key.operator, json.loads(key.args)), key.target, enlarged=True)
     recorded: dict[int, list[Measurement]] = {}
     for record in records:
         if record.config is not None:

@@ -79,7 +79,7 @@ class Session:
         if self.log is None:
             return
         for record in self.log.records:
-            if record.key == self.task.key:
+            if record.key == self.task.key and not (record.config and self.task.beyond(record.config)):
                 self._check(record, device)
                 self._known.setdefault(record.index, record.measurement)
 

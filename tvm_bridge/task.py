@@ -10,12 +10,15 @@ import tvm_ffi
 
 from search import KnobSpace
 from tvm_bridge import templates
+from tvm_bridge.convolution import Conv2d, array_axes, four_sides, pair, reordered
+from tvm_bridge.dense import Dense
 from tvm_bridge.records import TaskKey
 from tvm_bridge.target import Target
-from tvm_bridge.workload import Conv2d, four_sides, pair
 
 if TYPE_CHECKING:
+    from search.knobs import Config
     from tvm_bridge.measure import Measurer
+    from tvm_bridge.workload import Workload
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,7 @@ class Task:
     - `workload`: the operator's description, or None for a task known only by its records.
     - `function`: the PrimFunc to schedule, with any epilogue that a graph fused to it; None for the workload's own.
     - `measurer`: what measures the task unless `tune` is told otherwise; None for this machine.
+    - `enlarged`: whether the space has all that the template can do, not AutoTVM's knobs alone.
     """
 
     operator: str
@@ -35,10 +39,11 @@ class Task:
     target: Target
     space: KnobSpace
     flop: float | None = None
-    workload: Conv2d | None = None
+    workload: Workload | None = None
     function: Any = None
     measurer: Measurer | None = None
     label: str = ""
+    enlarged: bool = False
 
     @property
     def name(self) -> str:
@@ -50,6 +55,12 @@ class Task:
         """What identifies the task in records: target, operator, arguments, and its function if it has one."""
         function = "" if self.function is None else f"{tvm_ffi.structural_hash(self.function, map_free_vars=True):016x}"
         return TaskKey.of(self.target, self.operator, self.args, function)
+
+    def beyond(self, config: Config) -> bool:
+        """Whether a configuration is one of the enlarged space that this task's space lacks the knobs for."""
+        if self.enlarged or self.workload is None or self.space.has_knobs(config):
+            return False
+        return templates.space(self.workload, self.target, enlarged=True).has_knobs(config)
 
     def gflops(self, seconds: float) -> float:
         """Throughput of a run of `seconds`: GFLOPS, or runs a second where the operation count is unknown."""
@@ -68,49 +79,69 @@ def conv2d(
     dtype: str = "float32",
     target: Any,
     label: str = "",
+    enlarged: bool = False,
 ) -> Task:
     """Make the task of a two-dimensional convolution.
 
     **Arguments:**
 
-    - `data`: (N, C, H, W).
-    - `weight`: (C_out, C / groups, KH, KW).
+    - `data`, `weight`: shapes of the arrays. In NCHW they are (N, C, H, W) and (C_out, C / groups, KH, KW); in NHWC
+      (N, H, W, C) and (KH, KW, C, C_out), or (KH, KW, C, 1) for a depthwise convolution.
     - `stride`, `dilation`: a number or (vertical, horizontal).
     - `padding`: a number, (vertical, horizontal), or (top, left, bottom, right).
     - `groups`: 1, or C for a depthwise convolution.
+    - `layout`: of data and output, "NCHW" or, on CPUs, "NHWC".
     - `target`: "llvm" (this machine's CPU), "cuda", or a TVM target. A CUDA task can be made, sampled and built without a GPU.
     - `label`: a name for progress lines, the network's layer for example.
+    - `enlarged`: choose among all that the template can do, Winograd's algorithm for 3x3 kernels on CPUs for example, and not
+      among AutoTVM's knobs alone.
 
     **Raises:** `ValueError` naming the argument that does not fit.
     """
-    if layout != "NCHW":
-        raise ValueError(f"layout: {layout!r} is not supported; use 'NCHW'.")
+    data_axes, weight_axes = array_axes(layout, groups)
     if len(data) != 4 or len(weight) != 4:
         raise ValueError(f"data and weight must have four extents each, not {tuple(data)} and {tuple(weight)}.")
-    batch, channels, height, width = map(int, data)
-    filters, per_group, kernel_height, kernel_width = map(int, weight)
     workload = Conv2d(
-        (batch, channels, height, width),
-        (filters, per_group, kernel_height, kernel_width),
+        reordered([int(extent) for extent in data], data_axes, "NCHW"),
+        reordered([int(extent) for extent in weight], weight_axes, "OIHW"),
         pair("stride", stride),
         four_sides(padding),
         pair("dilation", dilation),
         groups,
         dtype,
+        layout,
     )
+    return task_of(workload, Target.parse(target).resolve(), label=label, enlarged=enlarged)
+
+
+def dense(*, data: Sequence[int], weight: Sequence[int], dtype: str = "float32", target: Any, label: str = "") -> Task:
+    """Make the task of a matrix product, a fully connected layer without its bias: `data @ weight.T`.
+
+    **Arguments:**
+
+    - `data`: (N, K), a row for each input.
+    - `weight`: (M, K), a row for each output.
+    - `target`, `label`: as `conv2d` takes them.
+
+    **Raises:** `ValueError` naming the argument that does not fit.
+    """
+    if len(data) != 2 or len(weight) != 2:
+        raise ValueError(f"data and weight must have two extents each, not {tuple(data)} and {tuple(weight)}.")
+    (rows, depth), (columns, weight_depth) = map(int, data), map(int, weight)
+    workload = Dense((rows, depth), (columns, weight_depth), dtype)
     return task_of(workload, Target.parse(target).resolve(), label=label)
 
 
-def task_of(workload: Conv2d, target: Target, *, function: Any = None, label: str = "") -> Task:
+def task_of(workload: Workload, target: Target, *, function: Any = None, label: str = "", enlarged: bool = False) -> Task:
     """The task of a workload on a target, with the space of the template registered for them."""
-    template = templates.find(workload.operator, target.kind)
     return Task(
         workload.operator,
         workload.args,
         target,
-        template.space(workload, target),
+        templates.space(workload, target, enlarged=enlarged),
         flop=workload.flop,
         workload=workload,
         function=function,
         label=label,
+        enlarged=enlarged,
     )

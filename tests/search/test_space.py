@@ -1,84 +1,24 @@
 """The laws of knob spaces: numbering, sampling, features, neighbourhoods, confinement, and what they refuse."""
 
 import gzip
-import itertools
 import json
 import math
 from collections import defaultdict
-from dataclasses import dataclass
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search import KnobSpace, Option, Split
 from search.knobs import factorisations
 from tests.records_folder import RECORDS, needs_records
+from tests.search.spaces import DIGITS_12, DIGITS_25, admitted, as_set, chi_square, critical, everything, keys, spaces
 
 LAW = settings(deadline=None)
-
-DIGITS_12 = KnobSpace([Option(f"digit{place}", tuple(range(10))) for place in range(12)])
-DIGITS_25 = KnobSpace([Option(f"digit{place}", tuple(range(10))) for place in range(25)])
-"""10^12 and 10^25 configurations: the index of one is its digits read from the last knob to the first."""
-
-
-@dataclass(frozen=True)
-class Sieve:
-    """Refuses the configurations whose values add up to `residue` modulo `modulus`: written with operators only."""
-
-    modulus: int
-    residue: int
-
-    def __call__(self, choice):
-        total = sum(values.sum(axis=-1) if name.startswith("split") else values for name, values in choice.items())
-        return total % self.modulus != self.residue
-
-
-@st.composite
-def spaces(draw, *, largest: int = 2000) -> KnobSpace:
-    """Spaces of one to five knobs, single-option knobs among them, with a predicate or without."""
-    knobs: list[Split | Option] = []
-    for place in range(draw(st.integers(1, 5))):
-        if draw(st.booleans()):
-            knobs.append(Split(f"split{place}", draw(st.integers(1, 24)), draw(st.integers(1, 4))))
-        else:
-            knobs.append(
-                Option(f"option{place}", tuple(draw(st.lists(st.integers(0, 99), min_size=1, max_size=5, unique=True))))
-            )
-    predicate = draw(st.none() | st.builds(Sieve, st.integers(2, 4), st.integers(0, 1)))
-    space = KnobSpace(knobs, predicate, encoding=draw(st.sampled_from(["log2", "raw"])))
-    assume(space.size <= largest)
-    return space
-
-
-keys = st.integers(0, 2**32 - 1).map(jax.random.key)
-
-
-def everything(space: KnobSpace) -> np.ndarray:
-    """Every row of the product, by its definition."""
-    return np.array(list(itertools.product(*map(range, space.shape))), np.int32)
-
-
-def as_set(rows: np.ndarray) -> set[tuple[int, ...]]:
-    """Rows as a set, after checking that none repeats."""
-    points = list(map(tuple, np.asarray(rows).tolist()))
-    assert len(points) == len(set(points))
-    return set(points)
-
-
-def admitted(space: KnobSpace) -> set[tuple[int, ...]]:
-    """The valid configurations, each asked for by its own values as a user would read them."""
-    rows = everything(space)
-    sieve = space.predicate
-    if sieve is None:
-        return as_set(rows)
-    assert isinstance(sieve, Sieve)
-    sums = [sum(np.sum(value) for value in space.to_config(row).values()) for row in rows]
-    return as_set(rows[[total % sieve.modulus != sieve.residue for total in sums]])
 
 
 def prime_exponents(number: int) -> list[int]:
@@ -279,87 +219,6 @@ def test_valid_is_what_the_predicate_admits(space):
     assert [bool(space.valid(row)) for row in rows[:20]] == space.valid(rows)[:20].tolist()
 
 
-@LAW
-@given(spaces(), keys, st.integers(0, 3000))
-def test_samples_are_valid_distinct_and_as_many_as_there_are(space, key, n):
-    rows = space.sample(key, n)
-    assert rows.dtype == np.int32
-    assert rows.shape == (min(n, len(admitted(space))), len(space.knobs))
-    assert as_set(rows) <= admitted(space)
-
-
-@LAW
-@given(spaces(), keys, st.data())
-def test_sampling_leaves_out_what_is_excluded(space, key, data):
-    rows = everything(space)
-    kept_back = rows[data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=len(rows) // 2))]
-    rest = admitted(space) - set(map(tuple, kept_back.tolist()))
-    assert as_set(space.sample(key, len(rows), exclude=kept_back)) == rest
-    assert as_set(space.sample(key, 3, exclude=kept_back)) <= rest
-
-
-@pytest.mark.parametrize("space", [DIGITS_12, DIGITS_25], ids=["1e12", "1e25"])
-def test_spaces_too_large_to_list_are_sampled(space):
-    key, other = jax.random.split(jax.random.key(0))
-    rows = space.sample(key, 5000)
-    assert len(as_set(rows)) == 5000
-    assert (rows == space.sample(key, 5000)).all()
-    assert as_set(rows).isdisjoint(as_set(space.sample(other, 5000)))
-    assert as_set(rows).isdisjoint(as_set(space.sample(key, 5000, exclude=rows)))
-    counts = np.apply_along_axis(np.bincount, 0, rows, minlength=10)
-    assert chi_square(counts, 500).max() < critical(9)
-
-
-@LAW
-@given(spaces(), keys)
-def test_same_key_samples_the_same(space, key):
-    assert (space.sample(key, 20) == space.sample(key, 20)).all()
-
-
-def test_different_keys_sample_differently():
-    space = KnobSpace([Split("split0", 64, 4), Split("split1", 56, 4)])
-    drawn = {space.sample(key, 5).tobytes() for key in jax.random.split(jax.random.key(0), 50)}
-    assert len(drawn) == 50
-
-
-TWELVE = KnobSpace([Option("option0", tuple(range(6))), Option("option1", tuple(range(4)))], Sieve(2, 1))
-
-
-@pytest.mark.parametrize(
-    ("space", "n"),
-    [(TWELVE, 3), (TWELVE, 30), (TWELVE.confine(everything(TWELVE)[2:]), 3)],
-    ids=["drawn", "listed", "confined"],
-)
-def test_sampling_is_uniform(space, n):
-    """The first, second and third samples are each uniform over the valid configurations, whichever way they are found."""
-    rows = np.stack([space.sample(key, n)[:3] for key in jax.random.split(jax.random.key(1), 1200)])
-    valid = space.valid(everything(space))
-    for place in range(3):
-        counts = np.bincount(space.to_index(rows[:, place]), minlength=24)[space.to_index(everything(space))]
-        assert (counts[~valid] == 0).all()
-        assert chi_square(counts[valid], 1200 / 12) < critical(11)
-
-
-@pytest.mark.parametrize(("length", "repeats"), [(16, 300), (1000, 1)])
-def test_the_only_valid_configuration_is_always_found(length, repeats):
-    """One in 256, one in a million: rejection alone misses it now and then."""
-    options = tuple(range(length))
-    space = KnobSpace([Option("a", options), Option("b", options)], lambda choice: (choice["a"] == 7) & (choice["b"] == 11))
-    for key in jax.random.split(jax.random.key(0), repeats):
-        assert space.sample(key, 2).tolist() == [[7, 11]]
-    assert len(space.sample(key, 2, exclude=np.array([[7, 11]]))) == 0
-
-
-def chi_square(counts: np.ndarray, expected: float) -> np.ndarray:
-    """Pearson's statistic of each column."""
-    return ((counts - expected) ** 2 / expected).sum(axis=0)
-
-
-def critical(freedom: int) -> float:
-    """What chi-square passes once in ten thousand times, by Wilson and Hilferty's approximation."""
-    return freedom * (1 - 2 / (9 * freedom) + 3.72 * math.sqrt(2 / (9 * freedom))) ** 3
-
-
 # Neighbourhoods
 
 
@@ -533,6 +392,8 @@ def test_impossible_spaces_are_refused():
     for values in impossible:
         with pytest.raises(ValueError, match="Option 'unroll': values"):
             Option("unroll", values)
+    with pytest.raises(ValueError, match=r"Option 'winograd': absent 3 is not one of \[0, 2\]"):
+        Option("winograd", (0, 2), absent=3)
 
 
 def test_impossible_questions_are_refused():
@@ -542,3 +403,10 @@ def test_impossible_questions_are_refused():
         SMALL.neighbours(np.array([0, 0]), 2.0, limit=3)
     with pytest.raises(ValueError, match="radius: -2"):
         SMALL.neighbours(np.array([0, 0]), -2.0)
+
+
+def test_an_option_need_not_be_named_where_its_absence_has_a_meaning():
+    space = KnobSpace([Split("tile_f", 12, 2), Option("winograd", (0, 2), absent=0)])
+    assert space.from_config({"tile_f": (3, 4)}).tolist() == space.from_config({"tile_f": (3, 4), "winograd": 0}).tolist()
+    assert space.has_knobs({"tile_f": (3, 4)})
+    assert not space.has_knobs({"tile_f": (3, 4), "unroll": 1})

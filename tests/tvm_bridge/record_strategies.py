@@ -4,14 +4,15 @@ import gzip
 import json
 from dataclasses import replace
 
+import jax
 from hypothesis import strategies as st
 
 from tests.tvm_bridge.strategies import convolutions
+from tvm_bridge.convolution import Conv2d
 from tvm_bridge.measure.base import ErrorCategory, Measurement
 from tvm_bridge.records import DEFAULT_INDEX, Record, TaskKey
 from tvm_bridge.target import Target
 from tvm_bridge.task import Task, task_of
-from tvm_bridge.workload import Conv2d
 
 RTX = Target.parse("cuda -arch=sm_86")
 SMALL = Conv2d((1, 4, 6, 6), (8, 4, 3, 3), padding=(1, 1, 1, 1))
@@ -33,6 +34,17 @@ AUTOTVM_LINE = (
 def small_task(*, target: Target = RTX, workload: Conv2d = SMALL) -> Task:
     """The task that `record` is about."""
     return task_of(workload, target)
+
+
+CPU = Target.parse({"kind": "llvm", "mcpu": "skylake-avx512", "num-cores": 2})
+TILED = Conv2d((1, 16, 8, 8), (16, 16, 3, 3), padding=(1, 1, 1, 1))
+"""A convolution for which Winograd's algorithm is in the enlarged space."""
+
+
+def both_algorithms(task: Task) -> list[Record]:
+    """Records of a task in its enlarged space, half of them direct ones."""
+    drawn = task.space.sample(jax.random.key(0), 12)
+    return [record(index, 1e-3 * (place + 1), task=task) for place, index in enumerate(task.space.to_index(drawn))]
 
 
 def record(index: int = 0, seconds: float | None = 1e-3, *, task: Task | None = None, **fields) -> Record:

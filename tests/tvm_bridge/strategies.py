@@ -2,11 +2,12 @@
 
 from hypothesis import strategies as st
 
-from tvm_bridge.workload import Conv2d
+from tvm_bridge.convolution import Conv2d
+from tvm_bridge.dense import Dense
 
 
 @st.composite
-def convolutions(draw, *, depthwise: bool = False, largest: int = 12) -> Conv2d:
+def convolutions(draw, *, depthwise: bool = False, largest: int = 12, layout: str = "NCHW") -> Conv2d:
     """Convolutions with odd shapes: uneven padding, strides, dilations, one-pixel outputs."""
     channels = draw(st.integers(2, largest))
     filters = channels if depthwise else draw(st.integers(1, largest))
@@ -25,4 +26,12 @@ def convolutions(draw, *, depthwise: bool = False, largest: int = 12) -> Conv2d:
         padding,
         dilation,
         channels if depthwise else 1,
+        layout=layout,
     )
+
+
+@st.composite
+def products(draw, *, largest: int = 40) -> Dense:
+    """Matrix products with odd shapes: single rows, prime numbers of columns."""
+    rows, columns, depth = (draw(st.integers(1, largest)) for _ in range(3))
+    return Dense((rows, depth), (columns, depth))

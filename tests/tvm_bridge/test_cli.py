@@ -71,6 +71,8 @@ TYPED_WRONG = {
     f"{SHAPE} --dilation 9": "larger",
     f"{SHAPE} --groups 3": "groups",
     f"{SHAPE} --groups 0": "--groups",
+    f"{SHAPE} --layout HWCN": "NHWC",
+    f"{SHAPE} --layout NHWC": "(KH, KW, 6, C_out)",
     f"{SHAPE} --target rocm": "rocm",
     f"{SHAPE} --target {{": "target",
     f"{SHAPE} --method guessing": "random, grid",
@@ -98,6 +100,11 @@ TYPED_WRONG = {
     f"{SHAPE} --trails 5": "--trails",
     f"{SHAPE} --tri 5": "--tri",
     f"{SHAPE} --layer rb1-conv1": "--network",
+    "tune dense": "--data N,K",
+    "tune dense --data 4,8": "--weight M,K",
+    "tune dense --data 4,8 --weight 6,9": "weight: shape (6, 9)",
+    "tune dense --data 4,8 --weight 6,8,1,1": "two extents",
+    "tune dense --data 4,8 --weight 6,8 --padding 1": "--padding",
     f"{SHAPE} --network resnet-18": "not both",
     "tune --network resnet18": "resnet-18",
     "tune --network resnet-18 --layer rb1_conv1": "Did you mean 'rb1-conv1'",
@@ -281,6 +288,12 @@ def test_tune_prints_the_best_beside_the_default(command, formula):
     assert int(re.search(r"configuration (\d+): {", best)[1]) % 13 == 12
     assert "20 measured (none failed)" in counted
     assert counted.endswith("ended by trials")
+
+
+def test_tune_takes_a_dense(command, formula):
+    code, output, _ = command("tune dense --data 4,8 --weight 6,8 --target cuda --method grid --trials 20")
+    assert code == 0
+    assert output.splitlines()[0] == f"dense.cuda: {2 * 4 * 6 * 8 / (1e-3 / 13) / 1e9:.1f} GFLOPS, 76.9 us"
 
 
 def test_tune_says_where_the_default_is_the_best(command, formula):

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.tvm_bridge.record_strategies import RTX, SMALL, record, small_task, write_log
+from tests.tvm_bridge.record_strategies import CPU, RTX, SMALL, TILED, both_algorithms, record, small_task, write_log
+from tvm_bridge.convolution import Conv2d
 from tvm_bridge.history import sources
 from tvm_bridge.records import DEFAULT_INDEX
 from tvm_bridge.target import Target
-from tvm_bridge.workload import Conv2d
+from tvm_bridge.task import task_of
 
 TASK = small_task()
 STRIDED = small_task(workload=replace(SMALL, stride=(2, 2)))
@@ -76,3 +77,20 @@ def test_task_is_recognised_under_another_spelling_of_its_target():
     assert same.key == small_task(target=RTX).key
     with pytest.raises(ValueError, match="history"):
         sources([record(1, task=same)], TASK)
+
+
+def test_records_of_the_enlarged_space_teach_what_the_space_has():
+    other = replace(TILED, weight=(32, 16, 3, 3))
+    plain, enlarged = (task_of(TILED, CPU, enlarged=enlarged) for enlarged in (False, True))
+    records = both_algorithms(task_of(other, CPU, enlarged=True))
+    (source,) = sources(records, enlarged)
+    assert source.space.feature_names == enlarged.space.feature_names
+    assert source.space.to_index(source.knobs) == [each.index for each in records]
+    direct = [record(each.index, task=task_of(other, CPU)) for each in records if each.config["winograd"] == 0]
+    assert 0 < len(direct) < len(records)
+    for task in (plain, enlarged):
+        (source,) = sources(direct, task)
+        assert source.space.to_index(source.knobs) == [each.index for each in direct]
+    (source,) = sources([*records, *direct], plain)
+    assert source.space.feature_names == plain.space.feature_names
+    assert source.space.to_index(source.knobs) == [each.index for each in direct]

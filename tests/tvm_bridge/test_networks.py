@@ -7,9 +7,9 @@ import pytest
 
 from tests.records_folder import RECORDS, needs_records
 from tvm_bridge import templates
+from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import NETWORKS, Layer, layer, layers
 from tvm_bridge.target import Target
-from tvm_bridge.workload import Conv2d
 
 PRINTED = {
     "alexnet": {"conv5": 570240, "conv4": 1013760, "conv3": 2580480, "conv2": 22579200, "conv1": 1032192},

@@ -7,7 +7,7 @@ from tvm import s_tir, te
 from tests.tvm_bridge.templates import cpu_checks as checks
 from tvm_bridge import packing
 from tvm_bridge.build import compiled
-from tvm_bridge.workload import Conv2d
+from tvm_bridge.convolution import Conv2d
 
 
 @settings(max_examples=6, deadline=None)

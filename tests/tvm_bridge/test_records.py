@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from tests.records_folder import RECORDS, needs_records
 from tests.tvm_bridge import record_strategies as made
 from tests.tvm_bridge.record_strategies import RTX, SMALL, as_logged, record, small_task, write_log
+from tvm_bridge.convolution import Conv2d
 from tvm_bridge.measure.base import ErrorCategory
 from tvm_bridge.records import DEFAULT_INDEX, Record, RecordLog, TaskKey, best_records, compress, read_records
 from tvm_bridge.target import Target
-from tvm_bridge.workload import Conv2d
 
 LAW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FIVE = [as_logged(record(index, 1e-3 * (index + 1))) for index in range(5)]

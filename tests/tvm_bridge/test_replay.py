@@ -15,10 +15,22 @@ from hypothesis import strategies as st
 import tvm_bridge as bridge
 from tests.records_folder import RECORDS, needs_records
 from tests.tvm_bridge import record_strategies as made
-from tests.tvm_bridge.record_strategies import RTX, SMALL, TABLE, record, small_task, write_log, write_table
+from tests.tvm_bridge.record_strategies import (
+    CPU,
+    RTX,
+    SMALL,
+    TABLE,
+    TILED,
+    both_algorithms,
+    record,
+    small_task,
+    write_log,
+    write_table,
+)
 from tvm_bridge import ErrorCategory, Replay, replay
 from tvm_bridge.records import DEFAULT_INDEX
 from tvm_bridge.target import Target
+from tvm_bridge.task import task_of
 
 any_file = pytest.mark.parametrize("ending", ["", ".gz"], ids=["plain", "gzip"])
 
@@ -97,12 +109,12 @@ def test_device_is_the_recorded_one(tmp_path, devices, expected):
 
 @pytest.mark.parametrize(
     "change",
-    [{"operator": "dense"}, {"target": Target.parse("rocm")}, {"operator": "conv2d_nhwc"}],
+    [{"operator": "conv3d_ncdhw"}, {"target": Target.parse("rocm")}, {"operator": "conv2d_hwcn"}],
     ids=str,
 )
 def test_log_without_a_template_is_an_error(tmp_path, change):
     foreign = replace(record(), key=record().key._replace(**change))
-    with pytest.raises(ValueError, match=r"dense|rocm|conv2d_nhwc"):
+    with pytest.raises(ValueError, match=r"conv3d_ncdhw|rocm|conv2d_hwcn"):
         replay(write_log(tmp_path / "log.jsonl", [foreign]))
 
 
@@ -325,3 +337,11 @@ def test_published_log_answers_as_recorded(name):
         for index, repeats in results.items():
             times = [time for seconds, error, *_ in repeats for time in seconds if error == 0]
             assert answers[index].cost == (statistics.median(times) if times else float("inf"))
+
+
+def test_log_of_the_enlarged_space_is_a_task_with_it(tmp_path):
+    records = both_algorithms(task_of(TILED, CPU, enlarged=True))
+    (task,) = replay(write_log(tmp_path / "log.jsonl", records))
+    assert task.enlarged
+    assert pool(task) == sorted(each.index for each in records)
+    assert {config["winograd"] for config in map(task.space.to_config, task.space.pool.rows)} == {0, 2, 4}

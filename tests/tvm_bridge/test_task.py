@@ -14,6 +14,7 @@ LLVM = {"kind": "llvm", "mcpu": "skylake-avx512", "num-cores": 2}
 CUDA = {"kind": "cuda", "arch": "sm_80"}
 SHAPE = {"data": (1, 16, 14, 14), "weight": (32, 16, 3, 3), "padding": 1}
 DEPTHWISE = {"data": (1, 16, 14, 14), "weight": (16, 1, 3, 3), "padding": 1, "groups": 16}
+NHWC = {"data": (1, 14, 14, 16), "weight": (3, 3, 16, 32), "padding": 1, "layout": "NHWC"}
 
 
 @pytest.mark.parametrize("target", [LLVM, CUDA], ids=["llvm", "cuda"])
@@ -68,6 +69,17 @@ def test_numbers_stand_for_both_directions_and_pairs_for_opposite_sides():
     assert (workload.stride, workload.padding) == ((2, 2), (1, 2, 1, 2))
 
 
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_shapes_in_nhwc_are_those_of_the_arrays(depthwise):
+    shape = NHWC | {"weight": (3, 3, 16, 1), "groups": 16} if depthwise else NHWC
+    task, same = conv2d(**shape, target=LLVM), conv2d(**(DEPTHWISE if depthwise else SHAPE), target=LLVM)
+    assert task.operator == same.operator.replace("nchw", "nhwc")
+    assert task.workload.shapes[:2] == (shape["data"], shape["weight"])
+    assert (task.workload.data, task.workload.weight, task.flop) == (same.workload.data, same.workload.weight, same.flop)
+    assert task.space.names == same.space.names
+    assert task.space.size == same.space.size
+
+
 def test_label_names_the_task():
     assert conv2d(**SHAPE, target=LLVM, label="rb1-conv1").name == "rb1-conv1"
 
@@ -75,7 +87,10 @@ def test_label_names_the_task():
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"layout": "NHWC"}, r"layout: 'NHWC' is not supported; use 'NCHW'"),
+        ({"layout": "HWCN"}, r"layout: 'HWCN' is not supported; use 'NCHW' or 'NHWC'"),
+        ({"layout": "NHWC"}, r"weight: shape \(32, 16, 3, 3\) .*\(KH, KW, 14, C_out\)"),
+        (NHWC | {"groups": 16}, r"weight: shape \(3, 3, 16, 32\) .*\(KH, KW, C_out, 1\)"),
+        (NHWC | {"target": CUDA}, r"No template for 'conv2d_nhwc' on 'cuda'"),
         ({"dtype": "float16"}, r"dtype: 'float16' is not supported; use 'float32'"),
         ({"groups": 4}, r"groups: 4 is neither 1"),
         ({"groups": 0}, r"groups: 0 is neither 1"),

@@ -15,6 +15,7 @@ import tvm
 import tvm_bridge as bridge
 from search.methods.random import random_search
 from tests.tvm_bridge.measure.kernels import calling, small_task
+from tests.tvm_bridge.record_strategies import CPU
 from tvm_bridge.measure.base import ErrorCategory, Measurement, Measurer
 from tvm_bridge.records import DEFAULT_INDEX
 
@@ -70,11 +71,12 @@ def test_built_kernel_computes_the_convolution():
     task = small_task()
     config = task.space.to_config(task.space.sample(jax.random.key(0), 1)[0])
     workload, generator = task.workload, np.random.default_rng(0)
-    data, weight = (generator.normal(size=shape).astype("f") for shape in (workload.data, workload.weight))
+    data, weight = (generator.normal(size=shape).astype("f") for shape in workload.shapes[:2])
     expected = workload.reference(data, weight)
     for choice in (None, config, config | {"tile_f": (-1, *config["tile_f"][1:])}):
         kernel = bridge.build(task, choice)
-        output = tvm.runtime.empty(workload.output, "float32")
+        output = tvm.runtime.empty(workload.shapes[2], "float32")
+
         kernel["main"](tvm.runtime.tensor(data), tvm.runtime.tensor(weight), output)
         np.testing.assert_allclose(output.numpy(), expected, atol=1e-4)
 
@@ -306,3 +308,17 @@ def test_default_seconds_is_the_defaults_time():
     assert bridge.default_seconds(small_task(), measurer=Pretended(by_tiles, default=2e-3)) == 2e-3
     with pytest.raises(bridge.TuningError, match="RUN_TIMEOUT, stopped after 10 s"):
         bridge.default_seconds(small_task(), measurer=Pretended(by_tiles, default=None))
+
+
+def test_a_log_serves_both_spaces_of_a_task(tmp_path):
+    log = tmp_path / "log.jsonl"
+    shape = {"data": (1, 16, 8, 8), "weight": (16, 16, 3, 3), "padding": 1, "target": CPU}
+    plain, enlarged = (bridge.conv2d(**shape, enlarged=enlarged) for enlarged in (False, True))
+    assert plain.key == enlarged.key
+    first = tune(plain, Pretended(by_tiles), trials=3, log=log)
+    both = tune(enlarged, Pretended(by_tiles), trials=9, log=log)
+    assert {record.config["winograd"] for record in both.records[1:]} == {0, 2, 4}
+    again = Pretended(by_tiles)
+    resumed = tune(plain, again, trials=3, log=log)
+    assert {record.index for record in resumed.records} == {record.index for record in first.records}
+    assert not again.asked

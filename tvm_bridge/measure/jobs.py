@@ -14,7 +14,7 @@ from tvm_bridge import packing
 from tvm_bridge.build import compiled, schedule
 from tvm_bridge.measure.base import ErrorCategory
 from tvm_bridge.target import Target
-from tvm_bridge.workload import Conv2d
+from tvm_bridge.workload import Workload
 
 Shape = tuple[tuple[int, ...], str]
 
@@ -24,7 +24,7 @@ class Subject:
     """What is measured, in a form that travels between processes."""
 
     operator: str
-    workload: Conv2d
+    workload: Workload
     target: Target
     function: str | None = None  # TVM's JSON of a function with an epilogue
 

@@ -9,20 +9,24 @@ if TYPE_CHECKING:
     from search import KnobSpace
     from search.knobs import Config
     from tvm_bridge.target import Target
-    from tvm_bridge.workload import Conv2d
+    from tvm_bridge.workload import Workload
 
 TEMPLATES = {
     ("conv2d_nchw", "cuda"): "conv2d_nchw_cuda",
     ("conv2d_nchw", "llvm"): "conv2d_nchw_llvm",
+    ("conv2d_nhwc", "llvm"): "conv2d_nhwc_llvm",
+    ("dense", "cuda"): "dense_cuda",
+    ("dense", "llvm"): "dense_llvm",
     ("depthwise_conv2d_nchw", "cuda"): "depthwise_conv2d_nchw_cuda",
     ("depthwise_conv2d_nchw", "llvm"): "depthwise_conv2d_nchw_llvm",
+    ("depthwise_conv2d_nhwc", "llvm"): "depthwise_conv2d_nhwc_llvm",
 }
 
 
 class Template(Protocol):
-    """What a template's file provides."""
+    """What a template's file provides; one that has more to choose than AutoTVM's knobs has `enlarged_space`, like `space`."""
 
-    def space(self, workload: Conv2d, target: Target) -> KnobSpace:
+    def space(self, workload: Any, target: Target) -> KnobSpace:
         """The knobs of the workload, with the predicate that refuses what cannot work on the target."""
         ...
 
@@ -32,6 +36,16 @@ class Template(Protocol):
         The function is the operator's PrimFunc, alone or with an elementwise epilogue; the template finds its anchor block.
         """
         ...
+
+
+def space(workload: Workload, target: Target, *, enlarged: bool = False) -> KnobSpace:
+    """The space of a workload's template: of AutoTVM's knobs or, `enlarged`, of more if the template has more to choose.
+
+    **Raises:** `ValueError` naming the templates there are.
+    """
+    template = find(workload.operator, target.kind)
+    larger = getattr(template, "enlarged_space", None) if enlarged else None
+    return template.space(workload, target) if larger is None else larger(workload, target)
 
 
 def find(operator: str, kind: str) -> Template:

@@ -12,8 +12,8 @@ from tvm_bridge.templates.cuda_direct import Fits, Limits, ThreadBlock, output_k
 if TYPE_CHECKING:
     from search.knobs import Config, Knob
     from search.space import Choice
+    from tvm_bridge.convolution import Conv2d
     from tvm_bridge.target import Target
-    from tvm_bridge.workload import Conv2d
 
 REDUCTION = ("tile_rc", "tile_ry", "tile_rx")
 

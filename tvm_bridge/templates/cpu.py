@@ -63,16 +63,22 @@ class Operator:
         return cls(padding, anchor, chain[-1])
 
 
-def vectorize_channels(schedule: Any, block: Any, lanes: int) -> tuple[Any, Any, Any]:
-    """Make vectors of `lanes` channels the innermost loop of a block over (..., channels, rows, columns).
+def convolution_loops(schedule: Any, anchor: Any, layout: str) -> tuple[Any, ...]:
+    """The loops of a convolution's anchor over n, f, y, x, and over the channels, rows and columns of its reduction."""
+    loops = dict(zip(layout + layout[1:].lower(), schedule.get_loops(anchor), strict=True))
+    return tuple(loops[axis] for axis in "NCHWchw")
 
-    **Returns:** the loops over groups of channels, rows and columns, in this order.
+
+def vectorize_channels(schedule: Any, block: Any, lanes: int, layout: str = "NCHW") -> tuple[Any, ...]:
+    """Make vectors of `lanes` channels the innermost loop of a block over images in a layout.
+
+    **Returns:** the three loops around it, over groups of channels, rows and columns in the layout's order.
     """
-    *_, channels, rows, columns = schedule.get_loops(block)
-    channels, vector = schedule.split(channels, [None, lanes])
-    schedule.reorder(channels, rows, columns, vector)
+    loops = dict(zip(layout[1:], schedule.get_loops(block)[-3:], strict=True))
+    loops["C"], vector = schedule.split(loops["C"], [None, lanes])
+    schedule.reorder(*loops.values(), vector)
     schedule.vectorize(vector)
-    return channels, rows, columns
+    return tuple(loops.values())
 
 
 def _sums(block: Any) -> bool:

@@ -12,13 +12,13 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, Num
 
 from search.knobs import factorisations
 from search.space import Choice
+from tvm_bridge.convolution import Conv2d
 from tvm_bridge.target import Target
 from tvm_bridge.templates.cpu import VectorUnit
-from tvm_bridge.workload import Conv2d
 
 REUSE = 2
 """A vector of weights, once loaded, serves at least so many vectors of the register tile."""
@@ -56,13 +56,14 @@ class CpuPredicate(ABC):
         """The predicate of a workload on a target."""
         return cls(workload, VectorUnit.of(target), target.threads)
 
-    @abstractmethod
     def lanes(self, choice: Choice) -> Int[Array, " n"]:
-        """The extent of the vectorised loop."""
+        """The extent of the vectorised loop; filters, unless a template says otherwise."""
+        return choice["tile_f"][..., 3]
 
-    @abstractmethod
     def fills_vectors(self, choice: Choice) -> Bool[Array, " n"]:
         """Whether vectors are nearly as wide as the workload and the vector unit allow."""
+        widest, lanes = self.unit.widest(self.workload.weight[0]), self.lanes(choice)
+        return (lanes <= widest) & (2 * lanes > widest)
 
     @abstractmethod
     def distinct(self, choice: Choice) -> Bool[Array, " n"]:
@@ -79,7 +80,7 @@ class CpuPredicate(ABC):
         return {
             "reuse": (self._vectors(choice) // f[..., 2], REUSE),
             "vectors": (self._vectors(choice), VECTORS),
-            "busy": (100 * chunks // (chunks + -chunks % self.threads), BUSY),
+            "busy": (busy(chunks, self.threads), BUSY),
         }
 
     def __call__(self, choice: Choice) -> Bool[Array, " n"]:
@@ -110,12 +111,7 @@ class CpuPredicate(ABC):
     def _demands(self) -> dict[str, int]:
         """The least of each measure: what is wanted, or the most that is reachable with the demands before it met."""
         choice = self._tilings()
-        reachable = self._fits(choice)
-        demands = {}
-        for name, (measure, wanted) in self.measures(choice).items():
-            demands[name] = min(wanted, int(measure[reachable].max()))
-            reachable = reachable & (measure >= demands[name])
-        return demands
+        return reachable_demands(self.measures(choice), self._fits(choice))
 
     def _tilings(self) -> Choice:
         """Every combination of the factors that the measures read: of each four, the second decides none and is left at 1."""
@@ -123,3 +119,17 @@ class CpuPredicate(ABC):
         tables = [table[table[:, 1] == 1] for table in tables]
         rows = np.indices([len(table) for table in tables]).reshape(3, -1)
         return {name: table[row] for name, table, row in zip(("tile_f", "tile_y", "tile_x"), tables, rows, strict=True)}
+
+
+def busy(chunks: Num[Array, " n"], threads: int) -> Num[Array, " n"]:
+    """The percentage of the cores' time that equally long chunks fill."""
+    return 100 * chunks // (chunks + -chunks % threads)
+
+
+def reachable_demands(measures: dict[str, tuple[Num[Array, " n"], int]], fit: Bool[Array, " n"]) -> dict[str, int]:
+    """The least to ask of each measure: what is wanted, or the most that those that fit reach, the demands before it met."""
+    demands = {}
+    for name, (measure, wanted) in measures.items():
+        demands[name] = min(wanted, int(measure[fit].max()))
+        fit = fit & (measure >= demands[name])
+    return demands

@@ -1,12 +1,13 @@
-"""The thread block of a direct convolution on CUDA: what it may hold, and how the output is dealt out to it.
+"""The thread block of a convolution or a matrix product on CUDA: what it may hold, and how the output is dealt out to it.
 
-The dense and the depthwise template of Chen et al. (NeurIPS 2018) share it; their spaces are those of Sun et al. (ICCV 2021,
+The templates of Chen et al. (NeurIPS 2018) share it; the spaces of the convolutions are those of Sun et al. (ICCV 2021,
 appendix). Channels f, rows y and columns x of the output are each cut four ways, `(blocks, virtual threads, threads, inner)`;
 a block reads its share of the inputs through shared memory and keeps its results in registers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,8 @@ from search import Option, Split
 if TYPE_CHECKING:
     from search.knobs import Config
     from search.space import Choice
+    from tvm_bridge.convolution import Conv2d
     from tvm_bridge.target import Target
-    from tvm_bridge.workload import Conv2d
 
 TILES = ("tile_f", "tile_y", "tile_x")
 
@@ -33,13 +34,13 @@ class Limits:
 
     - `threads`, `threads_z`: threads of a block, and of them along z.
     - `shared_bytes`: statically allocated shared memory, whatever more a device offers dynamically.
-    - `blocks_z`: blocks of a grid along z.
+    - `blocks_yz`: blocks of a grid along y, and along z.
     """
 
     threads: int = 1024
     threads_z: int = 64
     shared_bytes: int = 49_152
-    blocks_z: int = 65_535
+    blocks_yz: int = 65_535
 
     @classmethod
     def of(cls, target: Target) -> Limits:
@@ -71,13 +72,12 @@ class Fits:
             (threads <= self.limits.threads)
             & (tile_f[..., 2] <= self.limits.threads_z)
             & (self.shared_bytes(choice) <= self.limits.shared_bytes)
-            & (self.workload.data[0] * tile_f[..., 0] <= self.limits.blocks_z)
+            & (self.workload.data[0] * tile_f[..., 0] <= self.limits.blocks_yz)
         )
 
     def shared_bytes(self, choice: Choice) -> Float[Array, " n"]:
-        """The shared memory of a block, in bytes, as ptxas lays it out: data, then weights, each where its alignment allows."""
-        data, weights = (FLOAT32_BYTES * elements for elements in self.staged(choice))
-        return -(-data // BUFFER_ALIGNMENT) * BUFFER_ALIGNMENT + weights
+        """The shared memory of a block, in bytes."""
+        return shared_bytes(*self.staged(choice))
 
     def staged(self, choice: Choice) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """How many elements of data and how many weights a block holds in shared memory at a time, as floats."""
@@ -89,6 +89,11 @@ class Fits:
         height = (per_block(choice["tile_y"]) - 1) * stride_y + (kernel_height - 1) * dilation_y + 1
         width = (per_block(choice["tile_x"]) - 1) * stride_x + (kernel_width - 1) * dilation_x + 1
         return height * width
+
+
+def shared_bytes(data: Float[Array, " n"], weights: Float[Array, " n"]) -> Float[Array, " n"]:
+    """The bytes of so many elements as ptxas lays them out: data, then weights, each where its alignment allows."""
+    return -(-FLOAT32_BYTES * data // BUFFER_ALIGNMENT) * BUFFER_ALIGNMENT + FLOAT32_BYTES * weights
 
 
 def per_block(factors: Int[Array, "n 4"]) -> Int[Array, " n"]:
@@ -113,26 +118,27 @@ class ThreadBlock:
     On any other target than CUDA the same loops stay serial, so that a CPU can run the schedule one thread after the other.
 
     - `schedule`: the `s_tir.Schedule`.
-    - `anchor`: the convolution, which accumulates in registers, at the innermost loop over threads.
+    - `anchor`: the operator, which accumulates in registers, at the innermost loop over threads.
     - `reads`: the copies of data and weights to shared memory, still outside all loops. The data is padded on the way.
     - `at_block`, `at_thread`: the innermost loops over blocks and over threads.
 
     **Arguments:**
 
-    - `function`: the convolution's PrimFunc, alone or with an elementwise epilogue.
+    - `function`: the operator's PrimFunc, alone or with an elementwise epilogue.
     - `choice`: `{knob: factors or value}`.
     - `target`: CUDA binds the loops to its axes; anything else leaves them serial.
+    - `tiles`: the knobs that cut the last axes of the output; with two, they run along y and x.
     """
 
-    def __init__(self, function: Any, choice: Config, target: Target) -> None:
+    def __init__(self, function: Any, choice: Config, target: Target, tiles: Sequence[str] = TILES) -> None:
         from tvm import s_tir
 
         self.schedule = s_tir.Schedule(function)
         self.anchor = self.schedule.get_sblock(s_tir.analysis.find_anchor_sblock(self.schedule.mod).name_hint)
         self.reads = [self.schedule.cache_read(self.anchor, operand, "shared") for operand in (0, 1)]
         self._bound = target.kind == "cuda"
-        self._threads = [choice[name][2] for name in TILES]
-        self.at_block, self.at_thread = self._deal_out(self._output(), choice)
+        self._threads = [choice[name][2] for name in tiles]
+        self.at_block, self.at_thread = self._deal_out(self._output(), choice, tiles)
         self.schedule.compute_at(self.anchor, self.at_thread, preserve_unit_loops=True)
 
     def fetch(self, read: Any, loop: Any, *, interleaved: bool) -> None:
@@ -142,7 +148,7 @@ class ThreadBlock:
         copies a run of its own, as in the dense one.
         """
         self.schedule.compute_at(read, loop, preserve_unit_loops=True)
-        elements = self.schedule.fuse(*self.schedule.get_loops(read)[-4:])
+        elements = self.schedule.fuse(*self.schedule.get_loops(read)[-len(self.schedule.get(read).iter_vars) :])
         if interleaved:
             _, *threads = self.schedule.split(elements, [None, *self._threads])
         else:
@@ -163,13 +169,14 @@ class ThreadBlock:
                 schedule.compute_inline(block)
         return output
 
-    def _deal_out(self, output: Any, choice: Config) -> tuple[Any, Any]:
+    def _deal_out(self, output: Any, choice: Config, tiles: Sequence[str]) -> tuple[Any, Any]:
         schedule = self.schedule
-        batch, *axes = schedule.get_loops(output)
-        splits = [schedule.split(axis, choice[name]) for axis, name in zip(axes, TILES, strict=True)]
+        loops = schedule.get_loops(output)
+        batch, axes = loops[: -len(tiles)], loops[-len(tiles) :]
+        splits = [schedule.split(axis, choice[name]) for axis, name in zip(axes, tiles, strict=True)]
         blocks, virtual, threads, inner = zip(*splits, strict=True)
-        schedule.reorder(batch, *blocks, *virtual, *threads, *inner)
-        blocks = schedule.fuse(batch, blocks[0]), *blocks[1:]
+        schedule.reorder(*batch, *blocks, *virtual, *threads, *inner)
+        blocks = schedule.fuse(*batch, blocks[0]), *blocks[1:]
         for loops, kind in ((blocks, "blockIdx"), (virtual, "vthread"), (threads, "threadIdx")):
             self._bind(loops, kind)
         for knob in ("auto_unroll_max_step", "unroll_explicit"):
@@ -178,7 +185,7 @@ class ThreadBlock:
 
     def _bind(self, loops: Any, kind: str) -> None:
         if self._bound:
-            for loop, axis in zip(loops, "zyx", strict=True):
+            for loop, axis in zip(loops, "zyx"[-len(loops) :], strict=True):
                 self.schedule.bind(loop, f"{kind}.{axis}")
 
     def _name(self, block: Any) -> str:

@@ -9,8 +9,8 @@ from tvm import relax
 from tests.tvm_bridge.strategies import convolutions
 from tvm_bridge import packing, templates
 from tvm_bridge.build import compiled
+from tvm_bridge.convolution import Conv2d
 from tvm_bridge.target import Target
-from tvm_bridge.workload import Conv2d
 
 HOST = Target.parse("llvm").resolve()
 AVX512 = Target.parse({"kind": "llvm", "mcpu": "skylake-avx512", "num-cores": 2})
@@ -26,14 +26,14 @@ VECTOR_ARITHMETIC = {
 
 
 @st.composite
-def configured(draw, *, depthwise: bool = False, target: Target = HOST):
+def configured(draw, *, depthwise: bool = False, layout: str = "NCHW", target: Target = HOST):
     """A convolution and one valid configuration of it."""
-    workload = draw(convolutions(depthwise=depthwise))
+    workload = draw(convolutions(depthwise=depthwise, layout=layout))
     return workload, sample(workload, target, draw(st.integers(0, 2**32 - 1)))
 
 
 @st.composite
-def awkward(draw, *, depthwise: bool = False) -> tuple[Conv2d, Target]:
+def awkward(draw, *, depthwise: bool = False, layout: str = "NCHW") -> tuple[Conv2d, Target]:
     """A convolution of any size and divisibility, only to be counted, and a target of any width and number of cores."""
     channels = draw(st.integers(2, 100) | st.sampled_from([127, 256, 1000]))
     filters = channels if depthwise else draw(st.integers(1, 100) | st.sampled_from([127, 256, 1000]))
@@ -42,9 +42,8 @@ def awkward(draw, *, depthwise: bool = False) -> tuple[Conv2d, Target]:
     padding = (draw(st.integers(0, kernel - 1)),) * 4
     stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
     weight = (filters, 1 if depthwise else channels, kernel, kernel)
-    workload = Conv2d(
-        (draw(st.integers(1, 3)), channels, rows, columns), weight, stride, padding, groups=channels if depthwise else 1
-    )
+    data = (draw(st.integers(1, 3)), channels, rows, columns)
+    workload = Conv2d(data, weight, stride, padding, groups=channels if depthwise else 1, layout=layout)
     target = draw(st.sampled_from([AVX512, AVX2, NEON]))
     cores = draw(st.sampled_from([1, 2, 7, 64]))
     return workload, Target.parse(target.to_json() | {"num-cores": cores})

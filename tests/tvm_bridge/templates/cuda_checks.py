@@ -22,10 +22,10 @@ from search import Split
 from tests.records_folder import RECORDS
 from tests.tvm_bridge.strategies import convolutions
 from tvm_bridge import templates
+from tvm_bridge.convolution import Conv2d
 from tvm_bridge.ptxas import resources
 from tvm_bridge.records import read_records
 from tvm_bridge.target import Target
-from tvm_bridge.workload import Conv2d
 
 CUDA = Target("cuda", (("arch", "sm_80"),))
 LLVM = Target("llvm")
@@ -112,8 +112,10 @@ def configured(draw, *, depthwise: bool = False, valid: bool = True, largest: in
 
 
 def computes_the_convolution(run, target, workload, space, knobs):
-    inputs = normal(workload.data, workload.weight)
-    result = run(scheduled(workload, space.to_config(knobs), target), inputs, workload.output)
+    *shapes, output = workload.shapes
+    inputs = normal(*shapes)
+    result = run(scheduled(workload, space.to_config(knobs), target), inputs, output)
+
     np.testing.assert_allclose(result, workload.reference(*inputs), rtol=1e-4, atol=1e-4)
 
 
@@ -185,7 +187,7 @@ def run_emulated(schedule, inputs, output):
 
 
 def thread_axes(schedule) -> dict[str, int]:
-    """The extent of every thread axis; an axis that is bound several times must have one extent."""
+    """The extent of every thread axis, 1 if nothing is bound to it; all that is bound to one must have one extent."""
     found = defaultdict(set)
 
     def visit(loop):
@@ -193,7 +195,7 @@ def thread_axes(schedule) -> dict[str, int]:
             found[str(loop.thread_binding.thread_tag)].add(int(loop.extent))
 
     tvm_ffi.structural_walk(schedule.mod["main"].body, (tvm.tirx.For, visit), order="post")
-    return {axis: extent for axis, (extent,) in found.items()}
+    return defaultdict(lambda: 1, {axis: extent for axis, (extent,) in found.items()})
 
 
 def declared(schedule):

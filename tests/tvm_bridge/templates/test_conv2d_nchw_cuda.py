@@ -9,10 +9,10 @@ from tvm.script import relax as R
 
 from tests.records_folder import needs_records
 from tests.tvm_bridge.templates import cuda_checks as checks
+from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer
 from tvm_bridge.target import Target
 from tvm_bridge.templates.conv2d_nchw_cuda import space
-from tvm_bridge.workload import Conv2d
 
 RB1 = layer("resnet-18", "rb1-conv1").workload
 

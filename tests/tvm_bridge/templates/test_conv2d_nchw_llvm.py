@@ -11,9 +11,9 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 
 from tests.tvm_bridge.templates import cpu_checks as checks
+from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer, layers
 from tvm_bridge.templates.conv2d_nchw_llvm import space
-from tvm_bridge.workload import Conv2d
 
 RB1 = layer("resnet-18", "rb1-conv1").workload
 

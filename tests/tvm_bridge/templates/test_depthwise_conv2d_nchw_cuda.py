@@ -9,9 +9,9 @@ from tvm.script import relax as R
 
 from tests.records_folder import needs_records
 from tests.tvm_bridge.templates import cuda_checks as checks
+from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer
 from tvm_bridge.templates.depthwise_conv2d_nchw_cuda import space
-from tvm_bridge.workload import Conv2d
 
 
 @I.ir_module

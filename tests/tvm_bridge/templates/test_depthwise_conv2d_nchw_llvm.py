@@ -10,9 +10,9 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 
 from tests.tvm_bridge.templates import cpu_checks as checks
+from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layers
 from tvm_bridge.templates.depthwise_conv2d_nchw_llvm import space
-from tvm_bridge.workload import Conv2d
 
 SQUARE = Conv2d((1, 32, 16, 16), (32, 1, 3, 3), padding=(1, 1, 1, 1), groups=32)
 

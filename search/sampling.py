@@ -1,0 +1,95 @@
+"""Draws valid configurations of a product of knobs without repeats: by rejection, or from a list where that is short."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+if TYPE_CHECKING:
+    from search.space import KnobSpace, Part
+
+ENUMERABLE = 1 << 24
+"""Up to this size a space that rejection sampling does not exhaust is listed in full."""
+
+PATIENCE = 1 << 24
+"""Sampling gives up after this many draws without a new valid configuration."""
+
+
+def draw(
+    space: KnobSpace, part: Part, generator: np.random.Generator, n: int, exclude: Int[np.ndarray, "m knobs"] | None
+) -> Int[np.ndarray, "n knobs"]:
+    """Draw valid configurations of a part of a space uniformly; fewer than n where it has no more."""
+    tables = [np.asarray(options, np.int32) for options in part]
+    shape = tuple(map(len, tables))
+    size = math.prod(shape)
+    if 4 * n < size:  # else most of the draws would be repeats
+        drawn, exhausted = _reject(space, tables, generator, n, exclude)
+        if not exhausted or size > ENUMERABLE:
+            return drawn
+    places = np.unravel_index(np.arange(size), shape, order="F")
+    return shuffled(space, _looked_up(tables, places), generator, n, exclude)
+
+
+def shuffled(
+    space: KnobSpace,
+    listed: Int[np.ndarray, "m knobs"],
+    generator: np.random.Generator,
+    n: int,
+    exclude: Int[np.ndarray, "k knobs"] | None,
+) -> Int[np.ndarray, "n knobs"]:
+    """The valid ones of a list, in random order, up to n."""
+    listed = listed[space.valid(listed)]
+    listed = listed[~_among(space, listed, exclude)]
+    return listed[generator.permutation(len(listed))[:n]]
+
+
+def alternating(parts: Sequence[Int[np.ndarray, "_ knobs"]]) -> Int[np.ndarray, "n knobs"]:
+    """The first rows of all parts, then all second rows, and so on."""
+    turns = np.concatenate([np.arange(len(part)) for part in parts])
+    return np.concatenate(parts)[np.argsort(turns, kind="stable")]
+
+
+def _reject(
+    space: KnobSpace,
+    tables: Sequence[Int[np.ndarray, " options"]],
+    generator: np.random.Generator,
+    n: int,
+    exclude: Int[np.ndarray, "m knobs"] | None,
+) -> tuple[Int[np.ndarray, "n knobs"], bool]:
+    """Rejection sampling; also tells whether it gave up."""
+    shape = list(map(len, tables))
+    kept = np.empty((0, len(shape)), np.int32)
+    fruitless, chunk = 0, max(1024, 2 * n)
+    patience = min(PATIENCE, 4 * math.prod(shape))
+    while len(kept) < n:
+        if fruitless >= patience:
+            return kept, True
+        drawn = _looked_up(tables, generator.integers(0, shape, size=(chunk, len(shape)), dtype=np.int32).T)
+        drawn = drawn[space.valid(drawn)]
+        drawn = drawn[~_among(space, drawn, exclude)]
+        merged = np.concatenate([kept, drawn])
+        _, first = np.unique(space.numbers(merged), return_index=True)
+        fruitless = 0 if len(first) > len(kept) else fruitless + chunk
+        kept = merged[np.sort(first)]
+        chunk = min(1 << 18, 2 * chunk)
+    return kept[:n], False
+
+
+def _looked_up(tables: Sequence[Int[np.ndarray, " options"]], places: Iterable[np.ndarray]) -> Int[np.ndarray, "n knobs"]:
+    """The options at places of each knob's own list."""
+    return np.stack([table[place] for table, place in zip(tables, places, strict=True)], axis=1)
+
+
+def _among(
+    space: KnobSpace, knobs: Int[np.ndarray, "n knobs"], exclude: Int[np.ndarray, "m knobs"] | None
+) -> Bool[np.ndarray, " n"]:
+    """Tell which configurations are excluded."""
+    if exclude is None or not len(exclude):
+        return np.zeros(len(knobs), bool)
+    listed, index = np.sort(space.numbers(exclude)), space.numbers(knobs)
+    place = np.minimum(np.searchsorted(listed, index), len(listed) - 1)
+    return (listed[place] == index).astype(bool)

@@ -1,0 +1,133 @@
+"""The dense template in NHWC on CPUs: right results, epilogues, whole vectors in registers, a predicate for every workload."""
+
+import re
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from tvm.script import ir as I
+from tvm.script import relax as R
+
+from tests.tvm_bridge.templates import cpu_checks as checks
+from tvm_bridge import packing
+from tvm_bridge.build import compiled
+from tvm_bridge.convolution import Conv2d
+from tvm_bridge.networks import layer, layers
+from tvm_bridge.templates.conv2d_nhwc_llvm import space
+
+RB1 = replace(layer("resnet-18", "rb1-conv1").workload, layout="NHWC")
+
+
+@I.ir_module
+class Residual:
+    """The end of a residual block, with an activation that reads its argument twice."""
+
+    @R.function
+    def main(
+        data: R.Tensor((2, 9, 8, 4), "float32"),
+        weight: R.Tensor((3, 3, 4, 6), "float32"),
+        bias: R.Tensor((6,), "float32"),
+        shortcut: R.Tensor((2, 5, 8, 6), "float32"),
+    ):
+        with R.dataflow():
+            convolved = R.nn.conv2d(
+                data, weight, strides=(2, 1), padding=(1, 1, 1, 1), data_layout="NHWC", kernel_layout="HWIO"
+            )
+            result = R.nn.silu(R.add(R.add(convolved, bias), shortcut))
+            R.output(result)
+        return result
+
+
+@settings(max_examples=30, deadline=None)
+@given(checks.configured(layout="NHWC"))
+def test_schedule_computes_the_convolution(case):
+    workload, config = case
+    inputs = checks.normal(*workload.shapes[:2])
+    checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs))
+
+
+def test_schedule_computes_what_tvm_computes_unscheduled():
+    workload = Conv2d((1, 8, 9, 7), (16, 8, 3, 3), (1, 2), (1, 0, 1, 2), layout="NHWC")
+    inputs = checks.normal(*workload.shapes[:2])
+    unscheduled = compiled({"main": workload.prim_func()}, checks.HOST)["main"]
+    expected = checks.call(unscheduled, inputs, workload.shapes[2])
+    checks.computes(checks.scheduled(workload, checks.sample(workload)), inputs, expected)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_epilogue_is_carried(seed):
+    workload = Conv2d((2, 4, 9, 8), (6, 4, 3, 3), (2, 1), (1, 1, 1, 1), layout="NHWC")
+    data_shape, weight_shape, output_shape = workload.shapes
+    inputs = data, weight, bias, shortcut = checks.normal(data_shape, weight_shape, (6,), output_shape)
+    before = workload.reference(data, weight) + bias + shortcut
+    function = checks.scheduled(workload, checks.sample(workload, seed=seed), function=checks.fused(Residual))
+    checks.computes(function, inputs, before / (1 + np.exp(-before)))
+    copy, kernel = function.body.block.body.seq
+    assert "layout_rewrite_preproc" in copy.script()
+    assert "T.parallel" in kernel.script()
+
+
+def test_weights_are_packed_as_in_nchw():
+    in_nhwc = Conv2d((1, 8, 9, 7), (32, 8, 3, 2), layout="NHWC")
+    in_nchw = replace(in_nhwc, layout="NCHW")
+    config = checks.sample(in_nhwc)
+    (weight,) = checks.normal(in_nchw.weight)
+    packed = []
+    for workload, array in ((in_nhwc, weight.transpose(2, 3, 1, 0)), (in_nchw, weight)):
+        kernel, packers = packing.split(checks.scheduled(workload, config))
+        packed.append(checks.call(compiled({"pack": packers[1]}, checks.HOST)["pack"], [array], kernel.params[1].shape))
+    np.testing.assert_array_equal(*packed)
+
+
+@pytest.mark.parametrize("target", checks.VECTOR_ARITHMETIC, ids=str)
+def test_arithmetic_is_on_whole_vectors(target):
+    workload = Conv2d((1, 32, 14, 14), (32, 32, 3, 3), padding=(1, 1, 1, 1), layout="NHWC")
+    whole, partial = checks.VECTOR_ARITHMETIC[target]
+    config = checks.sample(workload, target)
+    assembly = checks.assembly(checks.scheduled(workload, config, target), target)
+    assert len(re.findall(whole, assembly)) >= config["tile_f"][2] * config["tile_y"][3] * config["tile_x"][3]
+    assert not re.findall(partial, assembly)
+
+
+@pytest.mark.parametrize("target", [checks.AVX512, checks.AVX2], ids=str)
+def test_accumulators_stay_in_registers(target):
+    workload = Conv2d((1, 32, 16, 16), (64, 32, 3, 3), padding=(1, 1, 1, 1), layout="NHWC")
+    whole, _ = checks.VECTOR_ARITHMETIC[target]
+    arithmetic = spills = 0
+    for seed in range(4):
+        assembly = checks.assembly(checks.scheduled(workload, checks.sample(workload, target, seed), target), target)
+        arithmetic += len(re.findall(whole, assembly))
+        spills += len(re.findall(r"\(%rsp\).*%[yz]mm|%[yz]mm.*\(%rsp\)", assembly))
+    assert spills < arithmetic / 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(checks.awkward(layout="NHWC"))
+def test_every_workload_keeps_a_configuration(case):
+    workload, target = case
+    assert len(space(workload, target).sample(jax.random.key(0), 1)) == 1
+
+
+@pytest.mark.parametrize("target", checks.VECTOR_ARITHMETIC, ids=str)
+def test_networks_are_sampled_by_few_rejections(target):
+    in_nhwc = [replace(each.workload, layout="NHWC") for each in layers("resnet-18")]
+    assert min(checks.accepted(workload, target) for workload in in_nhwc) > 1e-3
+
+
+def test_space_is_the_papers():
+    knobs = space(RB1, checks.AVX512)
+    splits, options = knobs.names[:6], knobs.names[6:]
+    assert splits == ("tile_f", "tile_y", "tile_x", "tile_rc", "tile_ry", "tile_rx")
+    assert options == ("auto_unroll_max_step", "unroll_explicit")
+    assert knobs.size == 90_316_800
+    assert len(knobs.feature_names) == 20
+
+
+def test_predicate_runs_under_jit():
+    knobs = space(RB1, checks.AVX2)
+    rows = np.random.default_rng(0).integers(0, knobs.shape, (4096, 8))
+    on_host = knobs.valid(rows)
+    assert 0 < on_host.sum() < len(rows)
+    np.testing.assert_array_equal(jax.jit(knobs.valid)(rows), on_host)
