@@ -52,8 +52,45 @@ def write(logs: Iterable[Path]) -> None:
     sections = [_section(setting, curves[setting], group) for setting, group in ordered.items()]
     sections += [_section(setting, curves_of(group), group, ": ablations") for setting, group in ablations(lines).items()]
     heading = "# Search methods on recorded tasks\n\nShare of the best that was recorded, after so many measurements.\n"
-    (RESULTS / "method_comparison.md").write_text("\n".join([heading, *sections]))
+    (RESULTS / "method_comparison.md").write_text("\n".join([heading, *summary(curves), *sections]))
     _draw(curves, RESULTS / "method_comparison.png")
+
+
+def summary(curves: Mapping[tuple[str, str], Curves], ours: str = "gausstune") -> list[str]:
+    """A table of all settings: our method's mean, and that of the best other one with its name.
+
+    The last column is how many measurements our method needs on the median task to reach what `autotvm` without a history
+    reaches with 256.
+    """
+    budgets = (16, 32, 64, 128)
+    rows = []
+    for (tasks, history), methods in curves.items():
+        means = {method: curve.mean(axis=0) for method, curve in methods.items()}
+        cells = []
+        for place in map(BUDGETS.index, budgets):
+            other = max((method for method in means if method != ours), key=lambda method: means[method][place])
+            cells.append(f"{means[ours][place]:.3f} / {means[other][place]:.3f} {other}")
+        level = curves.get((tasks, "none"), {}).get("autotvm", np.empty((0, 0)))
+        comparable = level.shape == methods[ours].shape and level.shape[1] == len(BUDGETS)
+        needed = [reached(curve, goal) for curve, goal in zip(methods[ours], level[:, -1], strict=True)] if comparable else []
+        soon = f"{np.median(needed):.0f}" if needed and np.median(needed) < np.inf else ""
+        rows.append(f"| {TASKS[tasks]} | {HISTORY[history]} | {' | '.join(cells)} | {soon} |")
+    return [
+        f"## {ours} / the best other method",
+        "",
+        f"| tasks | history | {' | '.join(map(str, budgets))} | to autotvm's 256 |",
+        "|---" * (len(budgets) + 3) + "|",
+        *rows,
+        "",
+    ]
+
+
+def reached(curve: Float[np.ndarray, " budgets"], level: float) -> float:
+    """How many measurements a curve over `BUDGETS` takes to a level, between two budgets on a logarithmic scale."""
+    if curve.max() < level:
+        return np.inf
+    after = int(np.argmax(curve >= level))
+    return float(2 ** np.interp(level, curve[max(after - 1, 0) : after + 1], np.log2(BUDGETS[max(after - 1, 0) : after + 1])))
 
 
 def ablations(lines: Iterable[Mapping]) -> dict[tuple[str, str], list[Mapping]]:

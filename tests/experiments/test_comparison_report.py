@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.comparison_report import BUDGETS, ablations, curves_of, shares
+from experiments.comparison_report import BUDGETS, ablations, curves_of, reached, shares, summary
 
 
 def line(method: str, task: str, seed: int, best: float) -> dict:
@@ -27,3 +27,17 @@ def test_an_ablation_is_compared_with_the_method_on_the_same_runs():
     elsewhere = [line("a", "one", 1, 0.5), line("a", "two", 0, 0.5)]
     lines = [{**each, "tasks": "tables", "history": "none"} for each in (changed, own, other, *elsewhere)]
     assert ablations(lines) == {("tables", "none"): lines[:2]}
+
+
+def test_a_level_is_reached_between_budgets():
+    curve = np.array([0.2, 0.4, 0.6, 0.6, 0.8, 1.0])
+    assert [reached(curve, level) for level in (0.1, 0.4, 0.6, 1.0)] == [8, 16, 32, 256]
+    np.testing.assert_allclose(reached(curve, 0.9), 128 * 2**0.5)
+    assert reached(curve, 1.1) == np.inf
+
+
+def test_the_summary_names_the_best_other_method():
+    rising = np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]])
+    curves = {"gausstune": 1.5 * rising, "random": 0.5 * rising, "autotvm": rising}
+    text = "\n".join(summary({("tables", "none"): curves}))
+    assert "| 0.300 / 0.200 autotvm | 0.450 / 0.300 autotvm | 0.600 / 0.400 autotvm | 0.750 / 0.500 autotvm | 64 |" in text
