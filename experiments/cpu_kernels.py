@@ -1,0 +1,177 @@
+"""Our best kernels of networks' layers on this CPU beside MetaSchedule's, PyTorch's and oneDNN's, and beside the roofline.
+
+    python -m experiments.cpu_kernels tune metaschedule roofline compare random report --torch-python PATH/TO/PYTHON
+
+The stages, in the order in which they are done:
+
+- `tune`: our tuning of each layer, `--trials` measurements.
+- `metaschedule`: MetaSchedule's, as many measurements, weights free in layout.
+- `roofline`: the machine's peaks with so many threads.
+- `compare`: layer by layer, the best kernels of both, PyTorch and oneDNN take turns in one run.
+- `random`: random valid configurations, how long they compile and how slow they are.
+- `report`: `experiments/results/cpu_kernels.{md,json,png}`, of what the other stages have found so far.
+
+Everything goes to `out/cpu_kernels/<threads>-threads` as it is found. Stopped at any point, the same command goes on there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+from experiments import cpu_kernels_report, log, metaschedule, roofline
+from experiments.kernel_cases import Case, Missing, cases, process, target
+from experiments.kernel_comparison import compared
+from experiments.random_kernels import sampled
+from experiments.torch_convolution import Torch
+from tvm_bridge import DeviceError, Local, TuningError, tune
+from tvm_bridge.arguments import Parser, fail, positive
+from tvm_bridge.progress import Progress
+from tvm_bridge.target import host_cores
+
+NETWORKS = ("resnet-18", "mobilenet-v1", "alexnet", "vgg-16", "squeezenet-v1.1")
+PATIENT = 60.0
+"""Seconds that a candidate of MetaSchedule may take, its search included, before all is given up."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do stages; returns the exit code: 0, 1 if a layer had to be left out, 2 for wrong input, 130 after Ctrl-C."""
+    parser = Parser(prog="cpu_kernels", description="Our best CPU kernels beside MetaSchedule's, PyTorch's and oneDNN's.")
+    parser.add_argument("stages", nargs="+", choices=tuple(STAGES), metavar="STAGE", help=", ".join(STAGES))
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, metavar="NETWORK", help="whose layers")
+    parser.add_argument("--layers", nargs="+", metavar="LAYER", help="only layers of these names")
+    parser.add_argument("--threads", type=positive, default=host_cores(), help="of a kernel; its target's num-cores")
+    parser.add_argument("--trials", type=positive, default=256, help="measurements of each layer, ours and MetaSchedule's")
+    parser.add_argument("--configurations", type=positive, default=100, help="how many `random` takes of each layer")
+    parser.add_argument("--torch-python", metavar="PYTHON", help="an interpreter with PyTorch, which `compare` lacks otherwise")
+    parser.add_argument("--out", type=Path, default=Path("out/cpu_kernels"), help="the folder of what is measured")
+    parser.add_argument("--results", type=Path, default=cpu_kernels_report.RESULTS, help="the folder of the report")
+    arguments = parser.parse_args(argv)
+    complaints: list[str] = []
+
+    def complain(text: str) -> None:
+        complaints.append(text)
+        print(f"cpu_kernels: {text}", file=sys.stderr, flush=True)
+
+    try:
+        chosen = cases(arguments.networks, arguments.layers, arguments.threads, arguments.out)
+        for stage, do in STAGES.items():
+            if stage in arguments.stages:
+                do(chosen, arguments, complain)
+    except (ValueError, DeviceError, FileNotFoundError) as error:
+        return fail("cpu_kernels", error)
+    except KeyboardInterrupt:
+        print(f"cpu_kernels: stopped; {arguments.out} keeps what was found, the same command goes on", file=sys.stderr)
+        return 130
+    return 1 if complaints else 0
+
+
+Complain = Callable[[str], None]
+Stage = Callable[[Sequence[Case], argparse.Namespace, Complain], None]
+"""Does what is left to do of some layers, and complains about those that it has to leave out."""
+
+
+def _tune(chosen: Sequence[Case], arguments: argparse.Namespace, complain: Complain) -> None:
+    """Tune; a line of the log is what a session, stopped or not, measured of a layer, and how long it took."""
+
+    def lines(known: list[dict]) -> Iterator[dict]:
+        with Local() as measurer:
+            for number, case in enumerate(chosen, start=1):
+                if sum(line["trials"] for line in known if line["layer"] == case.label) >= arguments.trials:
+                    continue
+                measured: list[Progress] = []
+                began = time.perf_counter()
+                try:
+                    tune(
+                        case.task,
+                        trials=arguments.trials,
+                        log=case.records,
+                        measurer=measurer,
+                        callbacks=[measured.append],
+                        progress=(number, len(chosen)),
+                    )
+                except TuningError as error:
+                    complain(str(error))
+                finally:
+                    fresh = sum(not progress.reused and progress.record.config is not None for progress in measured)
+                    if fresh:
+                        yield {"layer": case.label, "trials": fresh, "seconds": time.perf_counter() - began}
+
+    log.extend(chosen[0].folder / "tune.jsonl", lines)
+
+
+def _metaschedule(chosen: Sequence[Case], arguments: argparse.Namespace, complain: Complain) -> None:
+    """Let MetaSchedule tune, in another process."""
+    with process(arguments.threads) as worker:
+        for case in chosen:
+            if metaschedule.spent(case.searched)[0] < arguments.trials:
+                job = (metaschedule.tune, case.subject, case.searched, arguments.trials)
+                outcome = worker.call(*job, limit=arguments.trials * PATIENT)
+                if outcome.failure:
+                    complain(f"{case.label}: MetaSchedule failed: {outcome.message}.")
+                trials, seconds = metaschedule.spent(case.searched)
+                print(f"{case.label}: {trials} measurements of MetaSchedule in {seconds:.0f} s", flush=True)
+
+
+def _roofline(chosen: Sequence[Case], arguments: argparse.Namespace, complain: Complain) -> None:
+    """Measure the machine's peaks once."""
+
+    def lines(known: list[dict]) -> Iterator[dict]:
+        if not known:
+            with process(arguments.threads) as worker:
+                outcome = worker.call(roofline.measure, target(arguments.threads), limit=10 * PATIENT)
+            if outcome.failure:
+                raise ValueError(f"roofline: the machine's peaks could not be measured: {outcome.message}.")
+            yield asdict(outcome.value)
+
+    log.extend(chosen[0].folder / "roofline.jsonl", lines)
+
+
+def _compare(chosen: Sequence[Case], arguments: argparse.Namespace, complain: Complain) -> None:
+    """Compare each layer, unless that was done and nothing came new since."""
+    tunings = log.read(chosen[0].folder / "tune.jsonl")
+
+    def lines(known: list[dict]) -> Iterator[dict]:
+        last = {line["layer"]: line for line in known}
+        with ExitStack() as stack:
+            torch = stack.enter_context(Torch(arguments.torch_python)) if arguments.torch_python else None
+            for case in chosen:
+                try:
+                    line = compared(case, torch, tunings, last.get(case.label))
+                except Missing as complaint:
+                    complain(str(complaint))
+                else:
+                    if line:
+                        print(cpu_kernels_report.Row.of(line), flush=True)
+                        yield line
+
+    log.extend(chosen[0].folder / "compare.jsonl", lines)
+
+
+def _random(chosen: Sequence[Case], arguments: argparse.Namespace, complain: Complain) -> None:
+    """Try random valid configurations."""
+    log.extend(chosen[0].folder / "random.jsonl", lambda known: sampled(chosen, arguments.configurations, known))
+
+
+def _report(chosen: Sequence[Case], arguments: argparse.Namespace, complain: Complain) -> None:
+    """Write the tables and the picture."""
+    cpu_kernels_report.write(chosen[0].folder, arguments.results)
+
+
+STAGES: dict[str, Stage] = {
+    "tune": _tune,
+    "metaschedule": _metaschedule,
+    "roofline": _roofline,
+    "compare": _compare,
+    "random": _random,
+    "report": _report,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The report is arithmetic on the logs: medians, ratios to the faster of oneDNN's kernels, geometric means, shares."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from experiments import cpu_kernels_report, log
+from experiments.cpu_kernels_report import Row, means, random_shares, write
+from experiments.roofline import Level, Peaks
+
+PEAKS = Peaks(2, 200.0, (Level("memory", None, 10.0),))
+
+
+def line(layer: str, group: str = "dense", **times: list) -> dict:
+    times = {"ours": [0.01, 0.02, 0.9], "untuned": []} | times
+    return {
+        **{"layer": layer, "group": group, "threads": 2, "device": "a CPU, 2 threads", "operations": 2e9, "bytes": 10**8},
+        **{"algorithm": "direct", "index": 1, "config": {}, "times": times, "torch": "2.0"},
+        "implementations": {"onednn": "jit:a", "onednn_channels_last": "brg:b"},
+        "tuning": {"ours": [256, 100.0], "metaschedule": [256, 200.0]},
+    }
+
+
+def test_a_row_has_medians_and_the_faster_of_two_kernels():
+    row = Row.of(line("net a", torch=[0.04], onednn=[0.02], onednn_channels_last=[0.01]), PEAKS)
+    assert row.gflops == {"ours": 100.0, "torch": 50.0, "onednn": 200.0}
+    assert row.kernel == "brg:b (channels last)"
+    assert (row.limit, row.bound, row.share) == (200.0, "FMA", 0.5)
+    assert (row.ratio("torch"), row.ratio("onednn"), row.ratio("metaschedule")) == (2.0, 0.5, None)
+
+
+def test_what_was_not_measured_or_does_not_exist_is_left_out():
+    row = Row.of(line("net a", onednn=[None, None]))
+    assert row.gflops == {"ours": 100.0}
+    assert (row.kernel, row.limit, row.share) == ("", None, None)
+
+
+def test_means_are_geometric_and_by_group():
+    rows = [
+        Row.of(line("net a", onednn=[0.02])),
+        Row.of(line("net b", "pointwise", onednn=[0.08])),
+        Row.of(line("net c", "depthwise", onednn=[0.01])),
+    ]
+    expected = {"dense": 1, "pointwise": 4, "dense and pointwise": 2, "depthwise": 0.5, "all": 2 ** (1 / 3)}
+    assert {name: means(rows, name)["onednn"] for name in expected} == pytest.approx(expected)
+    assert means(rows[:1], "depthwise") == {}
+
+
+def test_random_configurations_are_judged_by_the_best_that_is_known():
+    seconds = [0.02, 0.079, 0.081, None]
+    lines = [{"layer": "net a", "index": n, "build": 0.1 + n, "seconds": each} for n, each in enumerate(seconds)]
+    (known,) = random_shares(lines, [line("net a")])
+    assert (known["near"], known["failed"], known["configurations"]) == (0.5, 1, 4)
+    assert known["compile"] == pytest.approx(3.07)
+    (faster,) = random_shares(lines, [line("net a", ours=[0.005])])
+    assert faster["near"] == 0.25
+
+
+def test_the_last_line_of_a_layer_counts_and_all_tables_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(cpu_kernels_report, "_draw", lambda *_: None)
+    onednn = {"onednn": [0.02], "metaschedule": [0.04], "torch": [0.04], "torch_channels_last": [0.05]}
+    slow = line("net a", ours=[0.4], **onednn)
+    every = [slow, line("net b", "depthwise", ours=[0.025], untuned=[1.0], **onednn), line("net a", **onednn)]
+    log.extend(tmp_path / "compare.jsonl", lambda _: every)
+    log.extend(tmp_path / "roofline.jsonl", lambda _: [asdict(PEAKS)])
+    log.extend(tmp_path / "random.jsonl", lambda _: [{"layer": "net a", "index": 0, "build": 0.5, "seconds": 0.02}])
+    write(tmp_path, tmp_path / "results")
+    report = (tmp_path / "results" / "cpu_kernels.md").read_text()
+    assert "Below 0.85 of oneDNN: net b (0.80)." in report
+    assert "| a | - | 100 | 50 | 50 | 40 | 100 | 2.00 | 2.00 | 2.50 | 1.00 | 200 | 0.50 | FMA | direct | jit:a |" in report
+    assert "| b | 2.0 | 80 | 50 | 50 | 40 | 100 | 1.60 | 1.60 | 2.00 | **0.80** |" in report
+    assert "| depthwise | 1 | 1.60 | 1.60 | 2.00 | 0.80 | 0.40 |" in report
+    assert "| net a | 1 | 100% | 0 | 0.50 |" in report
+    assert "100 s for ours and 200 s for MetaSchedule" in report
+    stored = json.loads((tmp_path / "results" / "cpu_kernels.json").read_text())
+    assert [row["layer"] for row in stored["rows"]] == ["net a", "net b"]
+
+
+def test_a_report_of_nothing_says_what_to_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run the stages `tune` and `compare` first"):
+        write(tmp_path, tmp_path)
