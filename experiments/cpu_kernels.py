@@ -5,13 +5,14 @@
 The stages, in the order in which they are done:
 
 - `tune`: our tuning of each layer, `--trials` measurements.
-- `metaschedule`: MetaSchedule's, as many measurements, weights free in layout.
+- `metaschedule`: MetaSchedule's, as many measurements if it finds so many candidates, weights free in layout.
 - `roofline`: the machine's peaks with so many threads.
 - `compare`: layer by layer, the best kernels of both, PyTorch and oneDNN take turns in one run.
 - `random`: random valid configurations, how long they compile and how slow they are.
 - `report`: `experiments/results/cpu_kernels.{md,json,png}`, of what the other stages have found so far.
 
-Everything goes to `out/cpu_kernels/<threads>-threads` as it is found. Stopped at any point, the same command goes on there.
+Everything goes to `out/cpu_kernels/<threads>-threads` as it is found. Stopped at any point, the same command goes on there; a
+layer that MetaSchedule was at starts over.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ from tvm_bridge.progress import Progress
 from tvm_bridge.target import host_cores
 
 NETWORKS = ("resnet-18", "mobilenet-v1", "alexnet", "vgg-16", "squeezenet-v1.1")
-PATIENT = 60.0
-"""Seconds that a candidate of MetaSchedule may take, its search included, before all is given up."""
+CANDIDATE_LIMIT = 60.0
+"""Seconds that a candidate of MetaSchedule may take on average, its search included, before the layer is given up."""
+PEAKS_LIMIT = 600.0
+"""Seconds that measuring the machine's peaks may take."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do stages; returns the exit code: 0, 1 if a layer had to be left out, 2 for wrong input, 130 after Ctrl-C."""
+    """Do stages; returns the exit code: 0, 1 if something had to be left out, 2 for wrong input, 130 after Ctrl-C."""
     parser = Parser(prog="cpu_kernels", description="Our best CPU kernels beside MetaSchedule's, PyTorch's and oneDNN's.")
     parser.add_argument("stages", nargs="+", choices=tuple(STAGES), metavar="STAGE", help=", ".join(STAGES))
     parser.add_argument("--networks", nargs="+", default=NETWORKS, metavar="NETWORK", help="whose layers")
@@ -77,12 +80,12 @@ Stage = Callable[[Sequence[Case], argparse.Namespace, Complain], None]
 
 
 def _tune(chosen: Sequence[Case], arguments: argparse.Namespace, complain: Complain) -> None:
-    """Tune; a line of the log is what a session, stopped or not, measured of a layer, and how long it took."""
+    """Tune; a line of the log is how much a session, stopped but not killed, measured of a layer, and how long it took."""
 
     def lines(known: list[dict]) -> Iterator[dict]:
         with Local() as measurer:
             for number, case in enumerate(chosen, start=1):
-                if sum(line["trials"] for line in known if line["layer"] == case.label) >= arguments.trials:
+                if case.measured >= arguments.trials:
                     continue
                 measured: list[Progress] = []
                 began = time.perf_counter()
@@ -109,13 +112,15 @@ def _metaschedule(chosen: Sequence[Case], arguments: argparse.Namespace, complai
     """Let MetaSchedule tune, in another process."""
     with process(arguments.threads) as worker:
         for case in chosen:
-            if metaschedule.spent(case.searched)[0] < arguments.trials:
+            if not metaschedule.finished(case.searched, arguments.trials):
                 job = (metaschedule.tune, case.subject, case.searched, arguments.trials)
-                outcome = worker.call(*job, limit=arguments.trials * PATIENT)
-                if outcome.failure:
-                    complain(f"{case.label}: MetaSchedule failed: {outcome.message}.")
+                outcome = worker.call(*job, limit=arguments.trials * CANDIDATE_LIMIT)
                 trials, seconds = metaschedule.spent(case.searched)
                 print(f"{case.label}: {trials} measurements of MetaSchedule in {seconds:.0f} s", flush=True)
+                if outcome.failure:
+                    complain(f"{case.label}: MetaSchedule failed: {outcome.message}.")
+                elif trials < arguments.trials:
+                    complain(f"{case.label}: MetaSchedule found {trials} candidates to measure, not {arguments.trials}.")
 
 
 def _roofline(chosen: Sequence[Case], arguments: argparse.Namespace, complain: Complain) -> None:
@@ -124,7 +129,7 @@ def _roofline(chosen: Sequence[Case], arguments: argparse.Namespace, complain: C
     def lines(known: list[dict]) -> Iterator[dict]:
         if not known:
             with process(arguments.threads) as worker:
-                outcome = worker.call(roofline.measure, target(arguments.threads), limit=10 * PATIENT)
+                outcome = worker.call(roofline.measure, target(arguments.threads), limit=PEAKS_LIMIT)
             if outcome.failure:
                 raise ValueError(f"roofline: the machine's peaks could not be measured: {outcome.message}.")
             yield asdict(outcome.value)
@@ -148,6 +153,8 @@ def _compare(chosen: Sequence[Case], arguments: argparse.Namespace, complain: Co
                 else:
                     if line:
                         print(cpu_kernels_report.Row.of(line), flush=True)
+                        if line["failure"]:
+                            complain(line["failure"])
                         yield line
 
     log.extend(chosen[0].folder / "compare.jsonl", lines)

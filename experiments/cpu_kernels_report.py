@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import log
+from experiments.random_kernels import SLOW, shares
 from experiments.roofline import Peaks
 from experiments.torch_convolution import KERNELS
 
@@ -33,8 +33,6 @@ GROUPS = {
 }
 FALLS_SHORT = 0.85
 """A layer below this share of oneDNN's throughput is named."""
-SLOW = 4.0
-"""A random configuration is near the best if it takes at most so many times as long."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def write(folder: Path, results: Path) -> None:
     measured = log.read(folder / "roofline.jsonl")
     peaks = Peaks.of(measured[-1]) if measured else None
     rows = sorted((Row.of(line, peaks) for line in lines), key=lambda row: row.network)
-    random = random_shares(log.read(folder / "random.jsonl"), lines)
+    random = shares(log.read(folder / "random.jsonl"), lines)
     results.mkdir(parents=True, exist_ok=True)
     stored = {
         "device": lines[0]["device"],
@@ -121,47 +119,27 @@ def write(folder: Path, results: Path) -> None:
 
 def means(rows: Iterable[Row], name: str) -> dict[str, float]:
     """Geometric means over a group's layers: ours as a multiple of each other's, and as a share of the limit."""
+    return {column: statistics.geometric_mean(values) for column, values in _present(rows, name).items() if values}
+
+
+def _present(rows: Iterable[Row], name: str) -> dict[str, list[float]]:
+    """Of a group's layers what the means are over, without those that lack it."""
     group = [row for row in rows if row.group in GROUPS[name]]
     columns = {other: [row.ratio(other) for row in group] for other in OTHERS} | {"share": [row.share for row in group]}
-    present = {column: [value for value in values if value is not None] for column, values in columns.items()}
-    return {column: statistics.geometric_mean(values) for column, values in present.items() if values}
-
-
-def random_shares(lines: Iterable[Mapping], compared: Iterable[Mapping]) -> list[dict]:
-    """Of each layer's random configurations: the share near the best, how many failed, the 99th percentile of compile seconds.
-
-    The best is the fastest that is known, of the comparison or of the random ones.
-    """
-    best = {line["layer"]: statistics.median(line["times"]["ours"]) for line in compared}
-    grouped: dict[str, list[Mapping]] = defaultdict(list)
-    for line in lines:
-        grouped[line["layer"]].append(line)
-    found = []
-    for layer, group in grouped.items():
-        seconds = [line["seconds"] if line["seconds"] is not None else np.inf for line in group]
-        fastest = min(best.get(layer, np.inf), *seconds)
-        found.append(
-            {
-                "layer": layer,
-                "configurations": len(group),
-                "near": float(np.mean(np.array(seconds) <= SLOW * fastest)),
-                "failed": sum(line["seconds"] is None for line in group),
-                "compile": float(np.quantile([line["build"] for line in group], 0.99)),
-            }
-        )
-    return found
+    return {column: [value for value in values if value is not None] for column, values in columns.items()}
 
 
 def _heading(lines: Sequence[Mapping], peaks: Peaks | None) -> str:
     versions = {line["torch"] for line in lines if line["torch"]}
-    trials = sorted({line["tuning"]["ours"][0] for line in lines})
     text = [
         "# Kernels on the CPU",
         "",
-        f"GFLOPS of the direct algorithm on {lines[0]['device']}, batch 1, float32; medians of turns in one run. Ours and "
-        f"MetaSchedule's are the best of {' to '.join(dict.fromkeys(map(str, (trials[0], trials[-1]))))} measurements, weights "
-        f"packed ahead. PyTorch {', '.join(sorted(versions)) or '(none)'} is a whole eager call; oneDNN is its convolution "
-        "alone, without layout changes, in the faster of two layouts (its own choice, channels last).",
+        f"GFLOPS of the direct algorithm on {lines[0]['device']}, batch 1, float32; medians of turns in one run. Ours are "
+        f"the best of {_trials(lines, 'ours')} measurements, MetaSchedule's of {_trials(lines, 'metaschedule')}, failed ones "
+        "counted, weights packed ahead; untuned is TVM's default schedule, timed when tuning began. PyTorch "
+        f"{', '.join(sorted(versions)) or '(none)'} is a whole eager call; oneDNN is its convolution alone, without layout "
+        "changes, in the faster of two layouts (its own choice, channels last). Around each run of that, PyTorch reorders data "
+        "and weights where the layout asks for it, which takes cache that ours has to itself.",
     ]
     if peaks:
         levels = ", ".join(
@@ -177,22 +155,34 @@ def _heading(lines: Sequence[Mapping], peaks: Peaks | None) -> str:
     return "\n".join(text)
 
 
+def _trials(lines: Iterable[Mapping], name: str) -> str:
+    """From the fewest to the most measurements of a layer, of those that had any."""
+    trials = sorted(line["tuning"][name][0] for line in lines if line["tuning"][name][0])
+    return " to ".join(dict.fromkeys(map(str, trials[:1] + trials[-1:]))) or "none"
+
+
 def _summary(rows: Sequence[Row]) -> str:
     table = [
         f"| ours as a multiple of | layers | {' | '.join(OTHERS.values())} | share of the limit |",
         "|---" * (len(OTHERS) + 3) + "|",
     ]
     for name, groups in GROUPS.items():
-        mean, count = means(rows, name), sum(row.group in groups for row in rows)
+        present, count = _present(rows, name), sum(row.group in groups for row in rows)
         if count:
-            cells = " | ".join(_number(mean.get(other), 2) for other in (*OTHERS, "share"))
+            cells = " | ".join(_mean(present[column], count) for column in (*OTHERS, "share"))
             table.append(f"| {name} | {count} | {cells} |")
     short = [row for row in rows if (ratio := row.ratio("onednn")) is not None and ratio < FALLS_SHORT]
     named = ", ".join(f"{row.layer} ({row.ratio('onednn'):.2f})" for row in short)
     judged = any("onednn" in row.gflops for row in rows)
-    return "\n".join(
-        ["Geometric means.", "", *table, *(["", f"Below {FALLS_SHORT} of oneDNN: {named or 'none'}."] if judged else [])]
-    )
+    heading = "Geometric means; in brackets over how many layers, where some have no such figure."
+    return "\n".join([heading, "", *table, *(["", f"Below {FALLS_SHORT} of oneDNN: {named or 'none'}."] if judged else [])])
+
+
+def _mean(values: Sequence[float], count: int) -> str:
+    """A geometric mean, and of how many layers where it is not of all `count`."""
+    if not values:
+        return "-"
+    return f"{statistics.geometric_mean(values):.2f}" + (f" ({len(values)})" if len(values) < count else "")
 
 
 def _tables(rows: Sequence[Row]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tvm_bridge import Record, Target, best_records, networks
+from tvm_bridge import Record, Target, best_records, networks, read_records
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.measure.compiling import subject_of
 from tvm_bridge.measure.jobs import Subject
@@ -61,6 +61,17 @@ class Case:
     def searched(self) -> Path:
         """The folder of MetaSchedule's search."""
         return self.folder / "metaschedule" / f"{self.network}-{self.layer.name}"
+
+    @property
+    def measurements(self) -> list[Record]:
+        """Our measurements so far, that of TVM's default schedule among them."""
+        records = read_records(self.records) if self.records.exists() else []
+        return [record for record in records if record.key == self.task.key]
+
+    @property
+    def measured(self) -> int:
+        """How many configurations were measured so far, failed ones included."""
+        return sum(record.config is not None for record in self.measurements)
 
     @property
     def best(self) -> Record | None:

@@ -3,14 +3,16 @@
     python -m experiments.llvm_comparison --cores 2
     python -m experiments.method_comparison report
 
-Every method tunes layers of ResNet-18 and MobileNet-v1, each time in a process of its own, so that what it compiles for itself
-counts as its own seconds. Those that learn from a history tune once more with one: what random search measured of the other
-layers with the same seed. In the end the best kernel is measured again, for longer: of many noisy times the best is too good.
-Appends to `out/method_comparison/llvm.jsonl` and goes on where it was stopped, within a tuning too.
+Every method tunes layers of ResNet-18 and MobileNet-v1, each time in a process of its own. Programs of JAX that an earlier one
+has compiled are in the user's cache, as for any user: whoever comes first takes seconds more. Those that learn from a history
+tune once more with one: what random search measured of the other layers with the same seed. In the end the best kernel is
+measured again, for longer: of many noisy times the best is too good. Appends to `out/method_comparison/llvm.jsonl` and goes on
+where it was stopped, within a tuning too.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -22,11 +24,11 @@ import numpy as np
 
 from experiments import log
 from experiments.comparison_report import BUDGETS
-from experiments.method_comparison import OUT, applies
+from experiments.kernel_cases import target
+from experiments.method_comparison import OUT, applies, suited
 from search.methods import METHODS
 from tvm_bridge import Local, TuneResult, networks, tune
 from tvm_bridge.arguments import Parser, positive
-from tvm_bridge.target import Target
 from tvm_bridge.task import Task, task_of
 
 TRIALS = 128
@@ -54,20 +56,30 @@ class Tuning:
     @property
     def task(self) -> Task:
         """The layer, for so many of this machine's cores."""
-        target = Target.parse({"kind": "llvm", "num-cores": self.cores}).resolve()
-        return task_of(networks.layer(self.network, self.layer).workload, target, label=f"{self.network} {self.layer}")
+        return task_of(
+            networks.layer(self.network, self.layer).workload, target(self.cores), label=f"{self.network} {self.layer}"
+        )
 
     @property
     def path(self) -> Path:
         """The log of its measurements."""
-        return OUT / "llvm" / f"{self.network}-{self.layer}-{self.method}-{self.history}-{self.seed}.jsonl"
+        return (
+            OUT / "llvm" / f"{self.cores}-cores" / f"{self.network}-{self.layer}-{self.method}-{self.history}-{self.seed}.jsonl"
+        )
 
     @property
     def taught(self) -> list[Path]:
-        """The logs of its history: those of random search on the other layers that there are."""
-        others = [Tuning(*each, "random", "none", self.seed, self.cores).path for each in LAYERS]
-        own = Tuning(self.network, self.layer, "random", "none", self.seed, self.cores).path
-        return [path for path in others if path != own and path.exists()] if self.history != "none" else []
+        """The logs of its history: those of random search on the other layers.
+
+        **Raises:** `FileNotFoundError` if one of them was not tuned yet.
+        """
+        if self.history == "none":
+            return []
+        others = (each for each in LAYERS if each != (self.network, self.layer))
+        paths = [Tuning(*each, "random", "none", self.seed, self.cores).path for each in others]
+        if absent := [path for path in paths if not path.exists()]:
+            raise FileNotFoundError(f"history: {absent[0]} is not there yet; run `--methods random` first.")
+        return paths
 
     def line(self) -> dict:
         """Tune, and say what came of it."""
@@ -76,7 +88,7 @@ class Tuning:
             device = measurer.device(task)
             result = tune(
                 task,
-                method=METHODS[self.method],
+                method=functools.partial(METHODS[self.method], **suited(self.method, TRIALS)),
                 trials=TRIALS,
                 log=self.path,
                 seed=self.seed,
@@ -87,7 +99,7 @@ class Tuning:
         with Local(repeat=9) as careful:
             ((_, again),) = careful.stream(task, [result.best.config])
         return {
-            **{"tasks": "llvm", "device": device, "task": task.label, "history": self.history},
+            **{"tasks": "llvm", "device": device, "cores": self.cores, "task": task.label, "history": self.history},
             **{"method": self.method, "seed": self.seed, "best": best_so_far(task, result)},
             "judged": task.gflops(again.cost) if again.ok else 0.0,
             "seconds": round(result.seconds_searching, 2),
@@ -127,12 +139,12 @@ def best_so_far(task: Task, result: TuneResult) -> list[float]:
 
 
 def _key(line: dict) -> tuple:
-    return line["task"], line["method"], line["history"], line["seed"]
+    return line["task"], line["method"], line["history"], line["seed"], line["cores"]
 
 
 def _lines(wanted: Iterable[Tuning], done: set[tuple]) -> Iterator[dict]:
     for tuning in wanted:
-        if (f"{tuning.network} {tuning.layer}", tuning.method, tuning.history, tuning.seed) not in done:
+        if (f"{tuning.network} {tuning.layer}", tuning.method, tuning.history, tuning.seed, tuning.cores) not in done:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
                 line = alone.submit(tuning.line).result()
             print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""TVM's MetaSchedule on a task of ours: as many measurements as ours had, timed as ours are, weights packed ahead as ours are.
+"""TVM's MetaSchedule on a task of ours, whose candidates are timed as ours are, their weights packed ahead as ours are.
 
 Its function is the task's own with the weights marked as free in layout, so that its candidates are timed without the packing
 of their weights; of the best one, the block that packs is split off. These functions run in a process whose `TVM_NUM_THREADS`
@@ -8,6 +8,7 @@ is the target's number of threads: MetaSchedule's runners inherit it, and would 
 from __future__ import annotations
 
 import importlib
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -30,21 +31,30 @@ def spent(folder: Path) -> tuple[int, float]:
     return sum(line["trials"] for line in lines), sum(line["seconds"] for line in lines)
 
 
+def finished(folder: Path, trials: int) -> bool:
+    """Whether a search that could measure `trials` candidates came to its end, be it with fewer: it may find no more."""
+    return any(line.get("finished", 0) >= trials for line in log.read(folder / "batches.jsonl"))
+
+
 def tune(subject: Subject, folder: Path, trials: int, batch: int = BATCH, timeout: float = 30.0) -> None:
-    """Search until `trials` candidates were measured in all; a search that was stopped goes on after its last whole round.
+    """Search until `trials` candidates were measured, unless such a search is finished.
+
+    One that was stopped starts over: without the cost model that it had learned, it would propose anew what it has measured.
 
     **Arguments:**
 
     - `subject`: what is tuned.
-    - `folder`: where the database, the logs and `batches.jsonl`, the seconds of each round, are kept.
+    - `folder`: where the database, the logs and `batches.jsonl`, the seconds of each round, are kept; emptied at the start.
     - `trials`: measurements, failed ones included.
     - `batch`: measurements of a round.
     - `timeout`: seconds that a build and that a run may take.
     """
-    done, _ = spent(folder)
-    if done >= trials:
+    if finished(folder, trials):
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    batches = folder / "batches.jsonl"
     importlib.import_module("tvm.s_tir.tensor_intrin")  # half a minute, once: not held against MetaSchedule, which needs it
     runner = meta_schedule.runner.LocalRunner(
         timeout_sec=timeout,
@@ -54,23 +64,27 @@ def tune(subject: Subject, folder: Path, trials: int, batch: int = BATCH, timeou
         _function(subject),
         subject.target.tvm,
         str(folder),
-        max_trials_global=trials - done,
+        max_trials_global=trials,
         num_trials_per_iter=batch,
         builder=meta_schedule.builder.LocalBuilder(max_workers=subject.target.threads, timeout_sec=timeout, f_build=_compiled),
         runner=runner,
-        measure_callbacks=[*meta_schedule.MeasureCallback.create("default"), _Clock(folder / "batches.jsonl")],
+        measure_callbacks=[*meta_schedule.MeasureCallback.create("default"), _Clock(batches)],
         num_tuning_cores=subject.target.threads,
-        seed=done + 1,  # another one than that of the rounds before
+        seed=1,
     )
+    log.extend(batches, lambda _: [{"trials": 0, "seconds": 0.0, "finished": trials}])
 
 
-def build(subject: Subject, folder: Path, path: str) -> Built | None:
-    """Compile the best candidate of a folder's search into a library, its weights packed apart; None if none works."""
+def build(subject: Subject, folder: Path, path: str) -> Built:
+    """Compile the best candidate of a folder's search into a library, its weights packed apart.
+
+    **Raises:** `ValueError` if no candidate works.
+    """
     database = meta_schedule.database.JSONDatabase(work_dir=str(folder))
     module = tvm.IRModule({"main": _function(subject)})
     best = database.query_schedule(module, subject.target.tvm, "main")
     if best is None:
-        return None
+        raise ValueError("none of its candidates works")
     kernel, packers = packing.split(best.mod["main"])
     compiled({"main": kernel} | packing.by_name(packers), subject.target).export_library(path)
     return Built(path, shapes(kernel), tuple(packers))

@@ -55,9 +55,6 @@ UNTAUGHT: dict[str, dict] = {
 }
 """The same, of what makes a difference only where there is a history."""
 
-OPTIONS: dict[str, dict] = {"dgp-transfer": {"tuning_set": 192, "deployed": 64}}
-"""What differs from a method's defaults: the ICCV paper's shares, 3 to 1, of this budget."""
-
 
 def main() -> int:
     """Run what is not in the logs yet, or report on them."""
@@ -95,7 +92,8 @@ def _runs(arguments, done: set[tuple]) -> Iterator[dict]:
                 if (task.device, task.name, name, seed) in done:
                     continue
                 history = _history(task, every, arguments.history, seed)
-                options = {**OPTIONS, **ABLATIONS, **UNTAUGHT}.get(name, {}) | ({"history": history} if history else {})
+                options = {**ABLATIONS, **UNTAUGHT}.get(name, suited(name, max(BUDGETS)))
+                options = options | ({"history": history} if history else {})
                 search = find(name.partition(",")[0])(task.source.space, key=jax.random.key(seed), **options)
                 best, seconds = _best_so_far(task, search)
                 yield {
@@ -103,6 +101,11 @@ def _runs(arguments, done: set[tuple]) -> Iterator[dict]:
                     **{"method": name, "seed": seed, "best": best, "seconds": round(seconds, 3)},
                 }
         print(f"{task.device} {task.name}: {', '.join(methods)}", file=sys.stderr, flush=True)
+
+
+def suited(name: str, trials: int) -> dict[str, int]:
+    """What differs from a method's defaults for a budget: of `dgp-transfer` the ICCV paper's proportion, 3 to 1."""
+    return {"tuning_set": trials * 3 // 4, "deployed": trials // 4} if name == "dgp-transfer" else {}
 
 
 def applies(name: str, history: str) -> bool:

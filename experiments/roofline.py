@@ -8,7 +8,6 @@ its data, weights and result together.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from tvm_bridge.templates.cpu import VectorUnit
 if TYPE_CHECKING:
     from tvm_bridge.workload import Workload
 
-CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+CPU = Path("/sys/devices/system/cpu/cpu0")
 TILE = (6, 2)
 """Numbers broadcast and vectors loaded for the accumulators of the peak: 12 hide its latency and fit into 16 registers."""
 SHORT = 4096
@@ -49,7 +48,7 @@ class Peaks:
     levels: tuple[Level, ...]
 
     def limit(self, operations: float, size: int) -> tuple[float, str]:
-        """GFLOPS that so many operations on so many bytes cannot pass, and what stops them: "FMA" or the name of a level.
+        """GFLOPS that so many operations on so many bytes as a rule do not pass, and what stops them: "FMA" or a level's name.
 
         An algorithm that does with fewer operations than are counted for it can pass them.
         """
@@ -79,22 +78,25 @@ def measure(target: Target) -> Peaks:
     return Peaks(threads, _peak(target), (*levels, memory))
 
 
-def caches(threads: int, folder: Path = CACHES) -> dict[str, int]:
+def caches(threads: int, cpu: Path = CPU) -> dict[str, int]:
     """Bytes of each cache from the second level on that so many threads, on cores of their own, have together."""
     found = {}
-    for index in sorted(folder.glob("index*")):
+    siblings = cpu / "topology" / "thread_siblings_list"
+    hardware_threads = _count(siblings.read_text()) if siblings.exists() else 1
+    for index in sorted((cpu / "cache").glob("index*")):
         level, kind, size, sharing = (
             (index / name).read_text().strip() for name in ("level", "type", "size", "shared_cpu_list")
         )
         if kind != "Instruction" and int(level) > 1:
-            copies = -(-threads // _count(sharing.split(",")))
+            cores = max(1, _count(sharing) // hardware_threads)
+            copies = -(-threads // cores)
             found[f"L{level}"] = int(size.removesuffix("K")) * 1024 * copies
     return found
 
 
-def _count(ranges: Iterable[str]) -> int:
+def _count(ranges: str) -> int:
     """How many numbers a list such as 0-3,8 names."""
-    ends = [[int(end) for end in each.split("-")] for each in ranges]
+    ends = [[int(end) for end in each.split("-")] for each in ranges.split(",")]
     return sum(each[-1] - each[0] + 1 for each in ends)
 
 

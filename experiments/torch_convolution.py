@@ -2,12 +2,13 @@
 
 `Torch` starts this file with that interpreter and asks it. Each request is a line of JSON with the fields of `measure`, each
 answer a line with its result; the first line tells the versions. Eager calls are timed whole, as users make them. oneDNN's
-kernel is what its verbose mode says of the convolution alone, without the layout changes around it, called for layers too that
-PyTorch would give to another library.
+kernel is what its verbose mode says of the convolution alone, without the layout changes around it, which take cache from it
+all the same; it is called for layers too that PyTorch would give to another library.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -17,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import IO, Any, Self
 
 EAGER = ("torch", "torch_channels_last")
@@ -36,23 +36,8 @@ class Torch:
     """
 
     def __init__(self, python: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if "VERBOSE" not in name}
-        command = [python, __file__]
-        pipe = subprocess.PIPE
-        try:  # in a session of its own: Ctrl-C is for the caller
-            self._process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, text=True, env=environment, start_new_session=True
-            )
-        except OSError as error:
-            raise ValueError(f"--torch-python: {python} cannot be started: {error}.") from error
-        try:
-            versions = self._answer()
-        except RuntimeError as error:
-            raise ValueError(f"--torch-python: {python} cannot import PyTorch; name one that can.") from error
-        if not versions["onednn"]:
-            self.close()
-            raise ValueError(f"--torch-python: {python} has a PyTorch without oneDNN; name another.")
-        self.version: str = versions["torch"]
+        self._python = python
+        self._start()
 
     def __enter__(self) -> Self:
         return self
@@ -66,12 +51,38 @@ class Torch:
         self._process.communicate()
 
     def measure(self, workload: Any, threads: int, seconds: float) -> dict[str, dict[str, Any]]:
-        """Time a `Conv2d` on `threads` threads: the answer of the function `measure` below."""
+        """Time a `Conv2d` on `threads` threads: the answer of the function `measure` below.
+
+        **Raises:** `RuntimeError` if the process ends meanwhile; the next call starts another.
+        """
+        if self._process.poll() is not None:
+            self.close()
+            self._start()
         request = {name: getattr(workload, name) for name in ("data", "weight", "stride", "padding", "dilation", "groups")}
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request | {"threads": threads, "seconds": seconds}) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # that it has ended is told below
+            self._process.stdin.write(json.dumps(request | {"threads": threads, "seconds": seconds}) + "\n")
+            self._process.stdin.flush()
         return self._answer()
+
+    def _start(self) -> None:
+        environment = {name: value for name, value in os.environ.items() if "VERBOSE" not in name}
+        command = [self._python, __file__]
+        pipe = subprocess.PIPE
+        try:  # in a session of its own: Ctrl-C is for the caller
+            self._process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, text=True, env=environment, start_new_session=True
+            )
+        except OSError as error:
+            raise ValueError(f"--torch-python: {self._python} cannot be started: {error}.") from error
+        try:
+            versions = self._answer()
+        except RuntimeError as error:
+            raise ValueError(f"--torch-python: {self._python} cannot import PyTorch; name one that can.") from error
+        if not versions["onednn"]:
+            self.close()
+            raise ValueError(f"--torch-python: {self._python} has a PyTorch without oneDNN; name another.")
+        self.version: str = versions["torch"]
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -83,7 +94,7 @@ class Torch:
 
 
 def kernel(verbose: str) -> dict[str, Any] | None:
-    """The convolutions in oneDNN's verbose lines: seconds, how many, and the implementation; None without any.
+    """The convolutions in oneDNN's verbose lines: seconds of one, and the implementation; None without any.
 
     The time is the mean of the middle half, which is as robust as a median: oneDNN's clock has steps of a microsecond.
     """
@@ -99,7 +110,7 @@ def kernel(verbose: str) -> dict[str, Any] | None:
         return None
     count, quarter = len(milliseconds), (len(milliseconds) - 1) // 4
     seconds = statistics.mean(sorted(milliseconds)[quarter : count - quarter]) / 1e3
-    return {"seconds": seconds, "calls": count, "implementation": implementation}
+    return {"seconds": seconds, "implementation": implementation}
 
 
 def serve() -> None:
@@ -161,7 +172,7 @@ def _seconds(call: Callable[[], Any], seconds: float) -> float:
     return statistics.median(times)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _reading(printed: IO[str]) -> Iterator[Callable[[], str]]:
     """Empty the file that standard output is, and afterwards give what C's buffers and programs have written."""
     flush = ctypes.CDLL(None).fflush

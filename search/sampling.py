@@ -20,18 +20,23 @@ PATIENCE = 1 << 24
 
 
 def draw(
-    space: KnobSpace, part: Part, generator: np.random.Generator, n: int, exclude: Int[np.ndarray, "m knobs"] | None
+    space: KnobSpace, part: Part, generator: np.random.Generator, n: int, excluded: Int[np.ndarray, " m"] | None
 ) -> Int[np.ndarray, "n knobs"]:
-    """Draw valid configurations of a part of a space uniformly; fewer than n where it has no more."""
+    """Draw valid configurations of a part of a space uniformly; fewer than n where it has no more.
+
+    **Arguments:**
+
+    - `excluded`: the sorted numbers of configurations not to draw.
+    """
     tables = [np.asarray(options, np.int32) for options in part]
     shape = tuple(map(len, tables))
     size = math.prod(shape)
     if 4 * n < size:  # else most of the draws would be repeats
-        drawn, exhausted = _reject(space, tables, generator, n, exclude)
+        drawn, exhausted = _reject(space, tables, generator, n, excluded)
         if not exhausted or size > ENUMERABLE:
             return drawn
     places = np.unravel_index(np.arange(size), shape, order="F")
-    return shuffled(space, _looked_up(tables, places), generator, n, exclude)
+    return shuffled(space, _looked_up(tables, places), generator, n, excluded)
 
 
 def shuffled(
@@ -39,18 +44,32 @@ def shuffled(
     listed: Int[np.ndarray, "m knobs"],
     generator: np.random.Generator,
     n: int,
-    exclude: Int[np.ndarray, "k knobs"] | None,
+    excluded: Int[np.ndarray, " k"] | None,
 ) -> Int[np.ndarray, "n knobs"]:
     """The valid ones of a list, in random order, up to n."""
     listed = listed[space.valid(listed)]
-    listed = listed[~_among(space, listed, exclude)]
+    listed = listed[~_among(space, listed, excluded)]
     return listed[generator.permutation(len(listed))[:n]]
 
 
-def alternating(parts: Sequence[Int[np.ndarray, "_ knobs"]]) -> Int[np.ndarray, "n knobs"]:
-    """The first rows of all parts, then all second rows, and so on."""
-    turns = np.concatenate([np.arange(len(part)) for part in parts])
-    return np.concatenate(parts)[np.argsort(turns, kind="stable")]
+def draw_in_turns(
+    space: KnobSpace,
+    parts: Sequence[Part],
+    generator: np.random.Generator,
+    n: int,
+    excluded: Int[np.ndarray, " m"] | None,
+) -> Int[np.ndarray, "n knobs"]:
+    """Draw one configuration of each part, then another of each, and so on; where parts have no more, the others go on."""
+    share = -(-n // len(parts))
+    drawn = [draw(space, part, generator, share, excluded) for part in parts]
+    if sum(map(len, drawn)) < n:
+        drawn = [
+            draw(space, part, generator, n, excluded) if len(rows) == share else rows
+            for part, rows in zip(parts, drawn, strict=True)
+        ]
+    drawn = [drawn[turn] for turn in generator.permutation(len(drawn))]
+    turns = np.concatenate([np.arange(len(rows)) for rows in drawn])
+    return np.concatenate(drawn)[np.argsort(turns, kind="stable")][:n]
 
 
 def _reject(
@@ -58,7 +77,7 @@ def _reject(
     tables: Sequence[Int[np.ndarray, " options"]],
     generator: np.random.Generator,
     n: int,
-    exclude: Int[np.ndarray, "m knobs"] | None,
+    excluded: Int[np.ndarray, " m"] | None,
 ) -> tuple[Int[np.ndarray, "n knobs"], bool]:
     """Rejection sampling; also tells whether it gave up."""
     shape = list(map(len, tables))
@@ -70,7 +89,7 @@ def _reject(
             return kept, True
         drawn = _looked_up(tables, generator.integers(0, shape, size=(chunk, len(shape)), dtype=np.int32).T)
         drawn = drawn[space.valid(drawn)]
-        drawn = drawn[~_among(space, drawn, exclude)]
+        drawn = drawn[~_among(space, drawn, excluded)]
         merged = np.concatenate([kept, drawn])
         _, first = np.unique(space.numbers(merged), return_index=True)
         fruitless = 0 if len(first) > len(kept) else fruitless + chunk
@@ -85,11 +104,11 @@ def _looked_up(tables: Sequence[Int[np.ndarray, " options"]], places: Iterable[n
 
 
 def _among(
-    space: KnobSpace, knobs: Int[np.ndarray, "n knobs"], exclude: Int[np.ndarray, "m knobs"] | None
+    space: KnobSpace, knobs: Int[np.ndarray, "n knobs"], excluded: Int[np.ndarray, " m"] | None
 ) -> Bool[np.ndarray, " n"]:
     """Tell which configurations are excluded."""
-    if exclude is None or not len(exclude):
+    if excluded is None:
         return np.zeros(len(knobs), bool)
-    listed, index = np.sort(space.numbers(exclude)), space.numbers(knobs)
-    place = np.minimum(np.searchsorted(listed, index), len(listed) - 1)
-    return (listed[place] == index).astype(bool)
+    index = space.numbers(knobs)
+    place = np.minimum(np.searchsorted(excluded, index), len(excluded) - 1)
+    return (excluded[place] == index).astype(bool)

@@ -48,7 +48,7 @@ class KnobSpace(eqx.Module):
     - `parts`: disjoint products inside the space that have all its valid configurations, to draw from equally often: one for
       each algorithm, say, however few configurations it has. None: all configurations are drawn alike.
 
-    **Raises:** `ValueError` for repeated names or an unknown encoding.
+    **Raises:** `ValueError` for repeated names, an unknown encoding, or a part of other knobs.
     """
 
     knobs: tuple[Knob, ...] = eqx.field(static=True)
@@ -70,11 +70,13 @@ class KnobSpace(eqx.Module):
         self.predicate = predicate
         self.encoding = encoding
         self.pool = pool
-        self.parts = None if parts is None else tuple(parts)
+        self.parts = None if parts is None else tuple(tuple(tuple(map(int, options)) for options in part) for part in parts)
         if not self.knobs or len(set(self.names)) != len(self.knobs):
             raise ValueError(f"knobs: the names {list(self.names)} must be distinct and at least one.")
         if encoding not in ("log2", "raw"):
             raise ValueError(f"encoding: {encoding!r} is not one of 'log2' and 'raw'.")
+        if any(len(part) != len(self.knobs) for part in self.parts or ()):
+            raise ValueError(f"parts: each must have the options of all {len(self.knobs)} knobs.")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -192,7 +194,7 @@ class KnobSpace(eqx.Module):
     def confine(self, knobs: Int[Arrays, "n knobs"]) -> KnobSpace:
         """Restrict the space to the given configurations: a recorded pool. Repeats count once.
 
-        A confined space is confined further, to what both hold.
+        A confined space is confined further, to what both hold. It is drawn from uniformly, whatever the parts were.
         """
         rows = self.from_index(list(set(self.to_index(np.atleast_2d(np.asarray(knobs))))))
         if self.pool is not None:
@@ -209,16 +211,17 @@ class KnobSpace(eqx.Module):
         - `exclude`: configurations not to draw, say those measured already.
 
         **Returns:** n rows, or fewer where the space has no more. Spaces beyond 2^24 configurations are drawn by rejection, and
-        counted as having no more after 2^24 draws without a new one.
+        counted as having no more after 2^24 draws without a new one; so are parts.
         """
         if n < 0:
             raise ValueError(f"n: {n} must not be negative.")
         generator = _generator(key)
-        excluded = None if exclude is None else np.asarray(exclude)
+        excluded = np.sort(self.numbers(np.asarray(exclude))) if exclude is not None and len(exclude) else None
         if self.pool is not None:
             return sampling.shuffled(self, self.pool.rows, generator, n, excluded)
-        parts = self.parts or (tuple(map(range, self.shape)),)
-        return sampling.alternating([sampling.draw(self, part, generator, n, excluded) for part in parts])[:n]
+        if self.parts is None:
+            return sampling.draw(self, tuple(map(range, self.shape)), generator, n, excluded)
+        return sampling.draw_in_turns(self, self.parts, generator, n, excluded)
 
     def neighbours(
         self,

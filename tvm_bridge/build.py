@@ -31,7 +31,10 @@ def build(task: Task, config: Config | None = None) -> Any:
     if task.workload is None:
         raise ValueError(f"task: {task.name} is known only by its records and cannot be built.")
     if config is not None:
-        knobs = task.space.from_config(config)
+        own = task.own(config)
+        if own is None:
+            raise ValueError(f"config: {config} is of the enlarged space; make the task with enlarged=True.")
+        knobs = task.space.from_config(own)
         if not task.space.valid(knobs[None]).all():
             raise ValueError(f"config: {config} is refused on {task.target}; take one of task.space.")
         config = task.space.to_config(knobs)

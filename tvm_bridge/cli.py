@@ -156,6 +156,8 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
         )
     if arguments.operator == "conv2d":
         return [conv2d(**shape, target=arguments.target, enlarged=arguments.enlarged)]
+    if arguments.enlarged:
+        raise ValueError("--enlarged: a dense has no more to choose; leave it out.")
     if foreign := [name for name in shape if name not in ("data", "weight")]:
         raise ValueError(f"--{foreign[0]}: a dense has only --data and --weight; leave it out.")
     return [dense(**shape, target=arguments.target)]

@@ -126,7 +126,7 @@ class Conv2d:
             data, weight = reordered(data, data_axes, "NCHW"), reordered(weight, weight_axes, "OIHW")
             stride, dilation = pair("stride", stride), pair("dilation", dilation)
             if isinstance(padding, str):
-                padding = _named_padding(padding, data[2:], weight[2:], stride, dilation)
+                padding = _named_padding(padding, weight[2:], dilation)
             groups = data[1] if name.startswith("depthwise") else 1
             return cls(data, weight, stride, four_sides(padding), dilation, groups, dtype, data_axes)
         except (TypeError, ValueError, IndexError) as error:
@@ -214,7 +214,7 @@ def _sides(name: str, value: int | Sequence[int], spread: dict[int, tuple[int, .
         raise ValueError(f"{name}: {value!r} is not {wanted}.") from None
 
 
-def _named_padding(name: str, extents: Sequence[int], kernel: Sequence[int], stride: Pair, dilation: Pair) -> Padding:
+def _named_padding(name: str, kernel: Sequence[int], dilation: Pair) -> Padding:
     """TensorFlow's names as TOPI reads them: "SAME" pads kernel - 1 in all, the larger half above and left; "VALID" nothing."""
     if name == "VALID":
         return 0, 0, 0, 0

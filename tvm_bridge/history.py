@@ -22,12 +22,12 @@ def sources(history: Paths | Sequence[Record], task: Task) -> list[Source]:
     """
     grouped: dict[TaskKey, list[Record]] = {}
     for record in _records(history):
-        related = record.key != task.key and record.key.operator == task.operator
-        if related and record.config is not None and not task.beyond(record.config):
+        if record.config is not None and record.key != task.key and record.key.operator == task.operator:
             grouped.setdefault(record.key, []).append(record)
-    if not grouped:
+    found = [source for key, records in grouped.items() if (source := _source(key, records, task.enlarged))]
+    if not found:
         raise ValueError(f"history: it holds no record of another {task.operator} to learn from.")
-    return [_source(key, records, task.enlarged) for key, records in grouped.items()]
+    return found
 
 
 def _records(history: Paths | Sequence[Record]) -> Sequence[Record]:
@@ -38,12 +38,15 @@ def _records(history: Paths | Sequence[Record]) -> Sequence[Record]:
     return [record for item in items for record in ([item] if isinstance(item, Record) else read_records(item))]
 
 
-def _source(key: TaskKey, records: Sequence[Record], enlarged: bool) -> Source:
+def _source(key: TaskKey, records: Sequence[Record], enlarged: bool) -> Source | None:
     task = task_of(from_args(key.operator, json.loads(key.args)), key.target, enlarged=enlarged)
-    throughput = [task.gflops(record.measurement.cost) if record.measurement.ok else 0.0 for record in records]
+    configs = [(config, record) for record in records if record.config and (config := task.own(record.config))]
+    if not configs:
+        return None
+    throughput = [task.gflops(record.measurement.cost) if record.measurement.ok else 0.0 for _, record in configs]
     return Source(
         f"{key.operator}{key.args}",
         task.space,
-        np.stack([task.space.from_config(record.config) for record in records if record.config is not None]),
+        np.stack([task.space.from_config(config) for config, _ in configs]),
         np.array(throughput),
     )

@@ -23,8 +23,9 @@ def split(function: Any) -> tuple[Any, dict[int, Any]]:
     - `function`: a scheduled `PrimFunc`, in which each block marked `LAYOUT_REWRITE` reads one parameter, and is all that does.
 
     **Returns:** the kernel, whose parameters of that kind have their packed shapes, and for the position of each of them a
-    `PrimFunc (weight, packed)`. A function without such blocks comes back as it is, with nothing to
-    pack.
+    `PrimFunc (weight, packed)`. A function without such blocks comes back as it is, with nothing to pack.
+
+    **Raises:** `ValueError` for a marked block that reads no parameter, or one that another marked block reads.
     """
     from tvm import s_tir
 
@@ -34,7 +35,11 @@ def split(function: Any) -> tuple[Any, dict[int, Any]]:
         if LAYOUT_REWRITE in schedule.get(block).annotations:
             nest, copy = schedule.get(schedule.get_loops(block)[0]), schedule.get(block)
             weight, packed = copy.reads[0].source, copy.writes[0].source
-            position = next(position for position, other in enumerate(function.params) if other.same_as(weight))
+            position = next((place for place, other in enumerate(function.params) if other.same_as(weight)), None)
+            if position is None or position in packers:
+                raise ValueError(
+                    f"function: its block {copy.name_hint!r}, marked {LAYOUT_REWRITE}, must alone read a parameter."
+                )
             packers[position], parameters[position] = _function([weight, packed], [nest], []), packed
             ahead += [nest, packed]
     if not packers:

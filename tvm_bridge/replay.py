@@ -51,12 +51,12 @@ def _log_tasks(records: Iterable[Record], missing: str) -> list[Task]:
 
 def _log_task(key: TaskKey, records: list[Record], missing: str) -> Task:
     task = task_of(from_args(key.operator, json.loads(key.args)), key.target)
-    if any(task.beyond(record.config) for record in records if record.config is not None):
+    if any(task.own(record.config) is None for record in records if record.config):
         task = task_of(from_args(key.operator, json.loads(key.args)), key.target, enlarged=True)
     recorded: dict[int, list[Measurement]] = {}
     for record in records:
-        if record.config is not None:
-            index = task.space.to_index(task.space.from_config(record.config))
+        if config := record.config and task.own(record.config):
+            index = task.space.to_index(task.space.from_config(config))
             if index != record.index:
                 warnings.warn(f"{task.name}: index {record.index} does not name {record.config}; it is {index}.", stacklevel=4)
             recorded.setdefault(index, []).append(record.measurement)

@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from search import Run
 from search.driver import Batch
@@ -79,8 +79,9 @@ class Session:
         if self.log is None:
             return
         for record in self.log.records:
-            if record.key == self.task.key and not (record.config and self.task.beyond(record.config)):
-                self._check(record, device)
+            config = record.config and self.task.own(record.config)
+            if record.key == self.task.key and (config or record.config is None):
+                self._check(replace(record, config=config), device)
                 self._known.setdefault(record.index, record.measurement)
 
     def _check(self, record: Record, device: str) -> None:

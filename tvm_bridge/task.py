@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import tvm_ffi
 
-from search import KnobSpace
+from search import KnobSpace, Option
 from tvm_bridge import templates
 from tvm_bridge.convolution import Conv2d, array_axes, four_sides, pair, reordered
 from tvm_bridge.dense import Dense
@@ -56,11 +57,22 @@ class Task:
         function = "" if self.function is None else f"{tvm_ffi.structural_hash(self.function, map_free_vars=True):016x}"
         return TaskKey.of(self.target, self.operator, self.args, function)
 
-    def beyond(self, config: Config) -> bool:
-        """Whether a configuration is one of the enlarged space that this task's space lacks the knobs for."""
-        if self.enlarged or self.workload is None or self.space.has_knobs(config):
-            return False
-        return templates.space(self.workload, self.target, enlarged=True).has_knobs(config)
+    def own(self, config: Config) -> Config | None:
+        """A configuration of this task, in either of its spaces, by the knobs of this space; None if it is not in this one."""
+        foreign = set(config) - set(self.space.names)
+        if not foreign <= set(self._absent):
+            return config  # to be refused by the space: no version of the template has such knobs
+        if any(config[name] != self._absent[name] for name in foreign):
+            return None
+        return {name: value for name, value in config.items() if name not in foreign}
+
+    @cached_property
+    def _absent(self) -> dict[str, Any]:
+        """What the options that only the enlarged space has mean where they are not named."""
+        if self.enlarged or self.workload is None:
+            return {}
+        knobs = templates.space(self.workload, self.target, enlarged=True).knobs
+        return {knob.name: knob.absent for knob in knobs if isinstance(knob, Option) and knob.name not in self.space.names}
 
     def gflops(self, seconds: float) -> float:
         """Throughput of a run of `seconds`: GFLOPS, or runs a second where the operation count is unknown."""

@@ -1,4 +1,4 @@
-"""Random search: uniform over the valid configurations, without repeats."""
+"""Random search: valid configurations as the space draws them, without repeats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search.space import KnobSpace
 
 
 def random_search(space: KnobSpace, *, key: PRNGKeyArray, batch: int = 64) -> Search:
-    """Uniform over the valid configurations, without repeats, `batch` at a time until the space has no more."""
+    """Valid configurations as `space.sample` draws them, without repeats, `batch` at a time until the space has no more."""
     seen = np.empty((0, len(space.knobs)), np.int32)
     while True:
         key, this = jax.random.split(key)

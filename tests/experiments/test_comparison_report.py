@@ -39,5 +39,5 @@ def test_a_level_is_reached_between_budgets():
 def test_the_summary_names_the_best_other_method():
     rising = np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]])
     curves = {"gausstune": 1.5 * rising, "random": 0.5 * rising, "autotvm": rising}
-    text = "\n".join(summary({("tables", "none"): curves}))
+    text = "\n".join(summary({("tables", "none"): curves}, {("tables", "none"): [("gpu", "one")]}))
     assert "| 0.300 / 0.200 autotvm | 0.450 / 0.300 autotvm | 0.600 / 0.400 autotvm | 0.750 / 0.500 autotvm | 64 |" in text

@@ -1,11 +1,14 @@
 """Stages are done in order, go on where they were stopped, and say in a line what is wrong."""
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 
-from experiments import cpu_kernels, log
-from tvm_bridge import TuningError
+from experiments import cpu_kernels, log, metaschedule
+from experiments.kernel_cases import cases
+from tvm_bridge import ErrorCategory, Measurement, Record, RecordLog, TuningError
+from tvm_bridge.measure.process import Outcome
 
 ONE = ["--networks", "alexnet", "--layers", "conv5", "--threads", "1"]
 
@@ -20,11 +23,16 @@ def run(tmp_path, capsys):
 
 
 def tuner(monkeypatch, *, ends=None):
-    """Pretend to tune: half of what is wanted was in the log, then it ends."""
+    """Pretend to tune: go through what is in the log, make up to four more measurements that fail, then end."""
 
-    def tune(task, *, trials, callbacks, **_):
-        for number in range(trials):
-            callbacks[0](SimpleNamespace(reused=2 * number >= trials, record=SimpleNamespace(config={})))
+    def tune(task, *, trials, log, callbacks, **_):
+        written = RecordLog(log)
+        known = len(written.records)
+        for number in range(min(known + 4, trials)):
+            record = Record(task.key, number, {}, Measurement((), ErrorCategory.RUN_TIMEOUT, "stopped after 10 s"))
+            if number >= known:
+                written.append(record)
+            callbacks[0](SimpleNamespace(reused=number < known, record=record))
         if ends:
             raise ends
 
@@ -53,6 +61,50 @@ def test_what_is_tuned_is_not_tuned_again(monkeypatch, run, tmp_path):
     for _ in range(4):
         assert run("tune", "--trials", "8")[0] == 0
     assert [line["trials"] for line in log.read(tmp_path / "1-threads" / "tune.jsonl")] == [4, 4]
+
+
+def test_what_a_killed_session_measured_counts(monkeypatch, run, tmp_path):
+    tuner(monkeypatch)
+    for _ in range(2):
+        run("tune", "--trials", "8")
+    (tmp_path / "1-threads" / "tune.jsonl").unlink()
+    tuner(monkeypatch, ends=AssertionError("there is nothing left to tune"))
+    assert run("tune", "--trials", "8") == (0, "")
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """A process whose search measures as many candidates as are in `counts`, one count a search, then fails if that is None."""
+    counts = []
+
+    def call(function, subject, folder, trials, *, limit):
+        count = counts.pop(0)
+        line = {"trials": count or 1, "seconds": 1.0} | ({} if count is None else {"finished": trials})
+        log.extend(folder / "batches.jsonl", lambda _: [line])
+        return Outcome(failure="crash", message="the process died") if count is None else Outcome()
+
+    @contextmanager
+    def process(threads):
+        yield SimpleNamespace(call=call)
+
+    monkeypatch.setattr(cpu_kernels, "process", process)
+    return counts
+
+
+def test_a_search_is_done_once_it_has_finished(worker, run):
+    worker += [None, 8]
+    assert run("metaschedule", "--trials", "8") == (1, "cpu_kernels: alexnet conv5: MetaSchedule failed: the process died.\n")
+    assert run("metaschedule", "--trials", "8") == (0, "")
+    assert run("metaschedule", "--trials", "8") == (0, "")
+
+
+def test_a_search_that_found_too_few_candidates_is_told(worker, run, tmp_path):
+    worker += [5]
+    code, complaint = run("metaschedule", "--trials", "8")
+    assert code == 1
+    assert "alexnet conv5: MetaSchedule found 5 candidates to measure, not 8." in complaint
+    (case,) = cases(["alexnet"], ["conv5"], 1, tmp_path)
+    assert metaschedule.finished(case.searched, 8)
 
 
 def test_a_layer_that_fails_is_told_and_the_rest_goes_on(monkeypatch, run):

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from experiments import cpu_kernels_report, log
-from experiments.cpu_kernels_report import Row, means, random_shares, write
+from experiments.cpu_kernels_report import Row, means, write
 from experiments.roofline import Level, Peaks
 
 PEAKS = Peaks(2, 200.0, (Level("memory", None, 10.0),))
@@ -47,16 +47,6 @@ def test_means_are_geometric_and_by_group():
     assert means(rows[:1], "depthwise") == {}
 
 
-def test_random_configurations_are_judged_by_the_best_that_is_known():
-    seconds = [0.02, 0.079, 0.081, None]
-    lines = [{"layer": "net a", "index": n, "build": 0.1 + n, "seconds": each} for n, each in enumerate(seconds)]
-    (known,) = random_shares(lines, [line("net a")])
-    assert (known["near"], known["failed"], known["configurations"]) == (0.5, 1, 4)
-    assert known["compile"] == pytest.approx(3.07)
-    (faster,) = random_shares(lines, [line("net a", ours=[0.005])])
-    assert faster["near"] == 0.25
-
-
 def test_the_last_line_of_a_layer_counts_and_all_tables_are_written(tmp_path, monkeypatch):
     monkeypatch.setattr(cpu_kernels_report, "_draw", lambda *_: None)
     onednn = {"onednn": [0.02], "metaschedule": [0.04], "torch": [0.04], "torch_channels_last": [0.05]}
@@ -73,8 +63,25 @@ def test_the_last_line_of_a_layer_counts_and_all_tables_are_written(tmp_path, mo
     assert "| depthwise | 1 | 1.60 | 1.60 | 2.00 | 0.80 | 0.40 |" in report
     assert "| net a | 1 | 100% | 0 | 0.50 |" in report
     assert "100 s for ours and 200 s for MetaSchedule" in report
+    assert "Ours are the best of 256 measurements, MetaSchedule's of 256, failed ones counted" in report
     stored = json.loads((tmp_path / "results" / "cpu_kernels.json").read_text())
     assert [row["layer"] for row in stored["rows"]] == ["net a", "net b"]
+
+
+def test_budgets_and_means_say_what_they_are_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(cpu_kernels_report, "_draw", lambda *_: None)
+    tunings = [[256, 200.0], [192, 150.0], [0, 0]]
+    every = [line("net a", metaschedule=[0.04], onednn=[0.02]), line("net b", metaschedule=[0.04]), line("net c")]
+    for each, tuning in zip(every, tunings, strict=True):
+        each["tuning"]["metaschedule"] = tuning
+    log.extend(tmp_path / "compare.jsonl", lambda _: every)
+    write(tmp_path, tmp_path)
+    report = (tmp_path / "cpu_kernels.md").read_text()
+    assert "the best of 256 measurements, MetaSchedule's of 192 to 256" in report
+    assert "| dense | 3 | 2.00 (2) | - | - | 1.00 (1) | - |" in report
+    log.extend(tmp_path / "alone" / "compare.jsonl", lambda _: every[2:])
+    write(tmp_path / "alone", tmp_path)
+    assert "MetaSchedule's of none" in (tmp_path / "cpu_kernels.md").read_text()
 
 
 def test_a_report_of_nothing_says_what_to_run(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from experiments.cpu_kernels import NETWORKS
 from experiments.kernel_cases import cases
+from tvm_bridge import ErrorCategory, Measurement, Record, RecordLog
 
 
 def test_each_layer_is_listed_once():
@@ -29,6 +30,23 @@ def test_the_number_of_threads_is_part_of_the_task_and_of_the_folder():
     assert case.task.target.threads == 3
     assert case.records == Path("out/3-threads/tune/alexnet-conv5.jsonl")
     assert case.best is None
+
+
+def test_measurements_are_counted_whoever_made_them_and_however_they_ended(tmp_path):
+    (case,) = cases(["alexnet"], ["conv5"], 2, tmp_path)
+    (other,) = cases(["alexnet"], ["conv4"], 2, tmp_path)
+    assert case.measured == 0
+    case.records.parent.mkdir(parents=True)
+    ok, failed = Measurement((0.1,)), Measurement((), ErrorCategory.RUN_TIMEOUT)
+    for key, index, config, measurement in (
+        (case.task.key, -1, None, ok),
+        (case.task.key, 3, {}, ok),
+        (case.task.key, 4, {}, failed),
+        (other.task.key, 5, {}, ok),
+    ):
+        RecordLog(case.records).append(Record(key, index, config, measurement))
+    assert case.measured == 2
+    assert [record.index for record in case.measurements] == [-1, 3, 4]
 
 
 def test_a_layer_that_no_network_has_is_refused():

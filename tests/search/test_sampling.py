@@ -1,5 +1,6 @@
 """Sampling: valid, distinct, as many as there are, uniform or in turns from the parts of a space."""
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -97,8 +98,26 @@ ALGORITHMS = KnobSpace(
 @given(keys, st.integers(0, 400))
 def test_parts_take_turns(key, n):
     rows = ALGORITHMS.sample(key, n)
-    assert as_set(rows) and ALGORITHMS.valid(rows).all() if n else not len(rows)
-    assert rows[:, 0].tolist() == [place % 2 for place in range(n)]
+    assert len(as_set(rows)) == n
+    assert ALGORITHMS.valid(rows).all()
+    assert (rows[2:, 0] == rows[:-2, 0]).all()
+    assert abs((rows[:, 0] == 0).sum() - (rows[:, 0] == 1).sum()) <= 1
+
+
+def test_every_part_is_drawn_in_samples_of_one():
+    drawn = [int(ALGORITHMS.sample(key, 1)[0, 0]) for key in jax.random.split(jax.random.key(0), 200)]
+    assert chi_square(np.bincount(drawn, minlength=2), 100) < critical(1)
+
+
+@given(keys, st.integers(1, 300))
+def test_parts_leave_out_what_is_excluded(key, n):
+    rows = ALGORITHMS.sample(key, n)
+    assert as_set(rows).isdisjoint(as_set(ALGORITHMS.sample(key, n, exclude=rows)))
+
+
+def test_a_space_with_parts_goes_through_jit():
+    rows = ALGORITHMS.sample(jax.random.key(0), 10)
+    np.testing.assert_array_equal(eqx.filter_jit(lambda space, knobs: space.valid(knobs))(ALGORITHMS, rows), True)
 
 
 def test_where_a_part_has_no_more_the_others_go_on():

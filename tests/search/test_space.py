@@ -385,6 +385,8 @@ def test_impossible_spaces_are_refused():
         KnobSpace([])
     with pytest.raises(ValueError, match=r"encoding: 'ln' .*'log2' and 'raw'"):
         KnobSpace([tile], encoding="ln")
+    with pytest.raises(ValueError, match="parts: each must have the options of all 1 knobs"):
+        KnobSpace([tile], parts=[((0,), (1,))])
     for extent, ways in ((0, 2), (12, 0)):
         with pytest.raises(ValueError, match=f"'tile_f': extent {extent} and ways {ways}"):
             Split("tile_f", extent, ways)

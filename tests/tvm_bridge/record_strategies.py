@@ -7,7 +7,7 @@ from dataclasses import replace
 import jax
 from hypothesis import strategies as st
 
-from tests.tvm_bridge.strategies import convolutions
+from tests.tvm_bridge.strategies import convolutions, products
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.measure.base import ErrorCategory, Measurement
 from tvm_bridge.records import DEFAULT_INDEX, Record, TaskKey
@@ -42,7 +42,7 @@ TILED = Conv2d((1, 16, 8, 8), (16, 16, 3, 3), padding=(1, 1, 1, 1))
 
 
 def both_algorithms(task: Task) -> list[Record]:
-    """Records of a task in its enlarged space, half of them direct ones."""
+    """Records of a task in its enlarged space, a third of them direct ones."""
     drawn = task.space.sample(jax.random.key(0), 12)
     return [record(index, 1e-3 * (place + 1), task=task) for place, index in enumerate(task.space.to_index(drawn))]
 
@@ -102,7 +102,7 @@ json_values = st.recursive(
 task_keys = st.builds(TaskKey.of, targets, words, st.lists(json_values, max_size=3)) | st.builds(
     lambda target, workload: TaskKey.of(target, workload.operator, workload.args),
     targets,
-    convolutions() | convolutions(depthwise=True),
+    convolutions() | convolutions(depthwise=True) | convolutions(layout="NHWC") | products(),
 )
 
 configs = st.dictionaries(

@@ -291,9 +291,18 @@ def test_tune_prints_the_best_beside_the_default(command, formula):
 
 
 def test_tune_takes_a_dense(command, formula):
-    code, output, _ = command("tune dense --data 4,8 --weight 6,8 --target cuda --method grid --trials 20")
+    code, output, _ = command("tune dense --data 64,128 --weight 96,128 --target cuda --method grid --trials 20")
     assert code == 0
-    assert output.splitlines()[0] == f"dense.cuda: {2 * 4 * 6 * 8 / (1e-3 / 13) / 1e9:.1f} GFLOPS, 76.9 us"
+    assert output.splitlines()[0] == f"dense.cuda: {2 * 64 * 96 * 128 / (1e-3 / 13) / 1e9:.1f} GFLOPS, 76.9 us"
+
+
+@pytest.mark.parametrize(
+    "what", ["conv2d --data 1,16,8,8 --weight 16,16,3,3 --padding 1", "--network resnet-18 --layer rb1-conv1"]
+)
+def test_tune_takes_the_enlarged_space(command, formula, what):
+    code, output, _ = command(f"tune {what} --enlarged --method random --trials 6")
+    assert code == 0
+    assert '"winograd": ' in output
 
 
 def test_tune_says_where_the_default_is_the_best(command, formula):

@@ -1,6 +1,7 @@
 """Weights packed ahead of time: kernels are parted into what runs at every call and what runs once."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from tvm import s_tir, te
 
@@ -48,3 +49,12 @@ def test_every_packed_parameter_has_a_packer():
         np.testing.assert_array_equal(array, operand.T)
     result = checks.call(library["main"], packed, (6, 6))
     np.testing.assert_allclose(result, operands[0] @ operands[1].T, rtol=1e-5)
+
+
+def test_a_marked_block_that_reads_no_parameter_is_refused():
+    data = te.placeholder((4, 4), name="data")
+    doubled = te.compute((4, 4), lambda i, j: data[i, j] * 2.0, name="doubled")
+    schedule = s_tir.Schedule(te.create_prim_func([data, te.compute((4, 4), lambda i, j: doubled[j, i], name="turned")]))
+    schedule.annotate(schedule.get_sblock("turned"), packing.LAYOUT_REWRITE, True)
+    with pytest.raises(ValueError, match=r"function: its block 'turned', marked .*, must alone read a parameter"):
+        packing.split(schedule.mod["main"])

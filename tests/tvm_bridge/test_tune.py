@@ -318,7 +318,24 @@ def test_a_log_serves_both_spaces_of_a_task(tmp_path):
     first = tune(plain, Pretended(by_tiles), trials=3, log=log)
     both = tune(enlarged, Pretended(by_tiles), trials=9, log=log)
     assert {record.config["winograd"] for record in both.records[1:]} == {0, 2, 4}
+    direct = [record.index for record in both.records[1:] if record.config["winograd"] == 0]
+
+    def theirs(space, *, key):
+        yield space.from_index(direct)
+
     again = Pretended(by_tiles)
     resumed = tune(plain, again, trials=3, log=log)
     assert {record.index for record in resumed.records} == {record.index for record in first.records}
+    assert tune(plain, again, method=theirs, trials=len(direct), log=log).best.index in {*direct, DEFAULT_INDEX}
     assert not again.asked
+
+
+def test_a_configuration_beyond_the_space_is_refused_by_name():
+    shape = {"data": (1, 16, 8, 8), "weight": (16, 16, 3, 3), "padding": 1, "target": CPU}
+    plain, enlarged = (bridge.conv2d(**shape, enlarged=enlarged) for enlarged in (False, True))
+    configs = [enlarged.space.to_config(row) for row in enlarged.space.sample(jax.random.key(0), 9)]
+    for config in configs:
+        if config["winograd"]:
+            with pytest.raises(ValueError, match=r"config: .* is of the enlarged space; make the task with enlarged=True"):
+                bridge.build(plain, config)
+    assert {config["winograd"] for config in configs} == {0, 2, 4}

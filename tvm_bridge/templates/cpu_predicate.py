@@ -113,10 +113,14 @@ class CpuPredicate(ABC):
         choice = self._tilings()
         return reachable_demands(self.measures(choice), self._fits(choice))
 
+    def _factors(self) -> list[Int[np.ndarray, "_ 4"]]:
+        """Of filters, rows and columns the factors to try: the second decides no measure and is left at 1."""
+        tables = (factorisations(extent, 4) for extent in self.workload.output[1:])
+        return [table[table[:, 1] == 1] for table in tables]
+
     def _tilings(self) -> Choice:
-        """Every combination of the factors that the measures read: of each four, the second decides none and is left at 1."""
-        tables = [factorisations(extent, 4) for extent in self.workload.output[1:]]
-        tables = [table[table[:, 1] == 1] for table in tables]
+        """Every combination of the factors that the measures read."""
+        tables = self._factors()
         rows = np.indices([len(table) for table in tables]).reshape(3, -1)
         return {name: table[row] for name, table, row in zip(("tile_f", "tile_y", "tile_x"), tables, rows, strict=True)}
 

@@ -135,7 +135,8 @@ class ThreadBlock:
 
         self.schedule = s_tir.Schedule(function)
         self.anchor = self.schedule.get_sblock(s_tir.analysis.find_anchor_sblock(self.schedule.mod).name_hint)
-        self.reads = [self.schedule.cache_read(self.anchor, operand, "shared") for operand in (0, 1)]
+        # Of an operand that the epilogue reads too, only the anchor reads the copy.
+        self.reads = [self.schedule.cache_read(self.anchor, operand, "shared", [self.anchor]) for operand in (0, 1)]
         self._bound = target.kind == "cuda"
         self._threads = [choice[name][2] for name in tiles]
         self.at_block, self.at_thread = self._deal_out(self._output(), choice, tiles)

@@ -1,8 +1,9 @@
-"""Matrix product on CUDA: tiles of data and weights in shared memory, after AutoTVM's `dense_large_batch` (Chen et al., 2018).
+"""Matrix product on CUDA: tiles of data and weights in shared memory.
 
-Rows (`tile_y`) and columns (`tile_x`) of the output are each cut four ways, `(blocks, virtual threads, threads, inner)`, and
-the reduction (`tile_k`) into steps. Every step fetches its data and weights to shared memory, along the reduction as they lie,
-and keeps them there as [K][rows] and [K][columns], so that neighbouring threads read neighbouring columns.
+In the manner of AutoTVM's `dense_large_batch` (Chen et al., 2018), with the knobs of its `dense_int8` and `unroll_explicit`.
+Rows (`tile_y`) and columns (`tile_x`) of the output are each cut four ways, `(blocks, virtual threads, threads, inner)`, the
+reduction (`tile_k`) into steps. Every step fetches its data and weights to shared memory, along the reduction as they lie, and
+keeps them there as [K][rows] and [K][columns], so that neighbouring threads read neighbouring columns.
 """
 
 from __future__ import annotations

@@ -101,14 +101,10 @@ def _fill(schedule: Any, anchor: Any, rows: int, columns: int) -> list[Any]:
 
     **Returns:** the blocks that fill its operands with zeros and that cut its result, where there are any.
     """
-    before = _blocks(schedule)
-    if [int(schedule.get(loop).extent) for loop in schedule.get_loops(anchor)[:2]] != [rows, columns]:
-        schedule.pad_einsum(anchor, [rows, columns, 1])
-    return [block for name, block in _blocks(schedule).items() if name not in before]
-
-
-def _blocks(schedule: Any) -> dict[str, Any]:
-    return {str(schedule.get(block).name_hint): block for block in schedule.get_child_blocks(schedule.get_sblock("root"))}
+    if [int(schedule.get(loop).extent) for loop in schedule.get_loops(anchor)[:2]] == [rows, columns]:
+        return []
+    schedule.pad_einsum(anchor, [rows, columns, 1])
+    return [*schedule.get_producers(anchor), *schedule.get_consumers(anchor)]
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
     if by_channel:
         packing = sch.cache_read(anchor, 1, "global")
         sch.annotate(packing, LAYOUT_REWRITE, True)
-        operator = replace(operator, padding=operator.padding or sch.cache_read(anchor, 0, "global"))
+        operator = replace(operator, padding=operator.padding or sch.cache_read(anchor, 0, "global", [anchor]))
         sch.transform_layout(anchor, ("read", 0), lambda n, c, y, x: (n, c // lanes, y, x, c % lanes))
         sch.transform_layout(anchor, ("read", 1), lambda f, c, ky, kx: (f // lanes, c, ky, kx, f % lanes))
         sch.transform_layout(anchor, ("write", 0), lambda n, f, y, x: (n, f // lanes, y, x, f % lanes))

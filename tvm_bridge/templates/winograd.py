@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from search.knobs import Config, Knob
+from search.knobs import Config, Knob, factorisations
 from search.space import Choice, Part
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.packing import LAYOUT_REWRITE
@@ -40,7 +40,7 @@ TILES = (2, 4)
 
 def applies(workload: Conv2d, unit: VectorUnit, m: int) -> bool:
     """Whether tiles of extent m cover the results of a convolution, and its channels fill vectors."""
-    suited = workload.weight[2:] == (3, 3) and workload.stride == workload.dilation == (1, 1) and not workload.depthwise
+    suited = workload.weight[2:] == (3, 3) and workload.stride == workload.dilation == (1, 1)
     covered = all(extent % m == 0 for extent in workload.output[2:])
     return suited and covered and 2 * unit.widest(workload.data[1]) > unit.lanes
 
@@ -61,10 +61,10 @@ class WinogradPredicate(CpuPredicate):
         return super().fills_vectors(choice) & self._whole(choice["tile_y"]) & self._whole(choice["tile_x"])
 
     def distinct(self, choice: Choice) -> Bool[Array, " n"]:
-        """Whether taps are not split, nor channels without use, nor data transformed more often than cores ask for."""
+        """Whether taps are not split, nor channels without use."""
         taps = self._unsplit(choice["tile_ry"]) & self._unsplit(choice["tile_rx"])
         channels = (choice["unroll_explicit"] == 1) | (choice["tile_rc"][..., 1] == 1)
-        return taps & channels & (choice["tile_f"][..., 0] <= self.threads)
+        return taps & channels
 
     def part(self, knobs: Sequence[Knob]) -> Part:
         """The options of each knob that a configuration can have."""
@@ -89,6 +89,13 @@ class WinogradPredicate(CpuPredicate):
     def steps(self, choice: Choice) -> Int[Array, " n"]:
         """Channels of the inner tile."""
         return choice["tile_rc"][..., 1]
+
+    def _fits(self, choice: Choice) -> Bool[Array, " n"]:
+        return super()._fits(choice) & (choice["tile_f"][..., 0] <= self.threads)  # more chunks would transform the same data
+
+    def _factors(self) -> list[Int[np.ndarray, "_ 4"]]:
+        filters = factorisations(self.workload.output[1], 4)  # of chunks there may be few: what is left walks
+        return [filters, *super()._factors()[1:]]
 
     def _vectors(self, choice: Choice) -> Int[Array, " n"]:
         f, y, x = choice["tile_f"], choice["tile_y"], choice["tile_x"]
@@ -184,6 +191,9 @@ def _minimal(function: Any, m: int) -> Any:
     anchor = Operator.of(sch).anchor
     block, nest = sch.get(anchor), sch.get(sch.get_loops(anchor)[0])
     buffers = [region.source for region in (*block.reads, *block.writes)]
+    factors = block.body.value.b
+    if not (type(factors.a) is type(factors.b) is type(block.body.value.a)):
+        raise ValueError("function: Winograd's algorithm takes data and weight as they are; compute what precedes it apart.")
     algorithm = _algorithm(buffers, m)
     names = dict(zip(algorithm.params, buffers, strict=True))
     root, other = sch.mod["main"].body.block, algorithm.body.block

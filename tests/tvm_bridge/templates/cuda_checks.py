@@ -106,12 +106,17 @@ def configured(draw, *, depthwise: bool = False, valid: bool = True, largest: in
         rows = space.sample(jax.random.key(seed), 64)
     else:
         rows = np.random.default_rng(seed).integers(0, space.shape, (64, len(space.shape)))
+    return workload, space, few_virtual_threads(space, rows)
+
+
+def few_virtual_threads(space, rows):
+    """The first row whose output tiles are cut into at most 64 virtual threads."""
     choice = space.choice(rows)
-    virtual = np.prod([choice[name][:, 1] for name in ("tile_f", "tile_y", "tile_x")], axis=0)
-    return workload, space, rows[np.argmin(virtual > 64)]
+    tiles = [factors[:, 1] for factors in choice.values() if factors.ndim == 2 and factors.shape[1] == 4]
+    return rows[np.argmin(np.prod(tiles, axis=0) > 64)]
 
 
-def computes_the_convolution(run, target, workload, space, knobs):
+def computes_the_reference(run, target, workload, space, knobs):
     *shapes, output = workload.shapes
     inputs = normal(*shapes)
     result = run(scheduled(workload, space.to_config(knobs), target), inputs, output)

@@ -23,18 +23,13 @@ def configured(draw, *, largest: int = 40):
     """A product, its space and one valid row of it, with few virtual threads: each is a copy of the code."""
     workload = draw(products(largest=largest))
     knobs = space(workload, checks.CUDA)
-    return workload, knobs, few_virtual_threads(knobs, knobs.sample(jax.random.key(draw(st.integers(0, 2**32 - 1))), 64))
-
-
-def few_virtual_threads(knobs, rows):
-    choice = knobs.choice(rows)
-    return rows[np.argmin(choice["tile_y"][:, 1] * choice["tile_x"][:, 1] > 64)]
+    return workload, knobs, checks.few_virtual_threads(knobs, knobs.sample(jax.random.key(draw(st.integers(0, 2**32 - 1))), 64))
 
 
 @settings(max_examples=20, deadline=None)
 @given(configured())
 def test_schedule_computes_the_product_and_becomes_cuda(case):
-    checks.computes_the_convolution(checks.run_serially, checks.LLVM, *case)
+    checks.computes_the_reference(checks.run_serially, checks.LLVM, *case)
     checks.declares_what_the_predicate_tells(*case)
 
 
@@ -49,7 +44,7 @@ def test_ptxas_accepts_every_shape(case):
 @settings(max_examples=6, deadline=None)
 @given(configured(largest=20))
 def test_cuda_source_computes_the_product(case):
-    checks.computes_the_convolution(checks.run_emulated, checks.CUDA, *case)
+    checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
 
 
 @pytest.mark.parametrize(
@@ -70,12 +65,23 @@ def test_epilogue_is_carried(run, target):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_an_epilogue_may_read_the_data():
+    data, weight = te.placeholder((6, 20), "float32", "data"), te.placeholder((20, 20), "float32", "weight")
+    function = te.create_prim_func([data, weight, topi.add(data, topi.nn.dense(data, weight))])
+    inputs = x, w = checks.normal((6, 20), (20, 20))
+    workload = Dense((6, 20), (20, 20))
+    knobs = space(workload, checks.CUDA)
+    config = knobs.to_config(knobs.sample(jax.random.key(0), 1)[0])
+    got = checks.run_serially(checks.scheduled(workload, config, checks.LLVM, function), inputs, workload.output)
+    np.testing.assert_allclose(got, x + x @ w.T, rtol=1e-4, atol=1e-4)
+
+
 @settings(max_examples=20, deadline=None)
 @given(products(largest=300), st.integers(0, 2**32 - 1))
 def test_predicate_tells_what_the_kernel_declares(workload, seed):
     knobs = space(workload, checks.CUDA)
     rows = np.random.default_rng(seed).integers(0, knobs.shape, (64, len(knobs.shape)))
-    checks.declares_what_the_predicate_tells(workload, knobs, few_virtual_threads(knobs, rows))
+    checks.declares_what_the_predicate_tells(workload, knobs, checks.few_virtual_threads(knobs, rows))
 
 
 def test_data_and_weights_are_read_along_the_reduction():
@@ -87,7 +93,7 @@ def test_data_and_weights_are_read_along_the_reduction():
     assert fetched == ["data", "weight"]
 
 
-def test_knobs_are_autotvms():
+def test_knobs_are_those_of_dense_int8_and_unroll_explicit():
     assert space(BERT, checks.CUDA).names == ("tile_y", "tile_x", "tile_k", "auto_unroll_max_step", "unroll_explicit")
     assert len(space(BERT, checks.CUDA).feature_names) == 12
 

@@ -35,7 +35,7 @@ class Normalised:
 @settings(max_examples=20, deadline=None)
 @given(checks.configured(depthwise=True))
 def test_schedule_computes_the_convolution_and_becomes_cuda(case):
-    checks.computes_the_convolution(checks.run_serially, checks.LLVM, *case)
+    checks.computes_the_reference(checks.run_serially, checks.LLVM, *case)
     checks.declares_what_the_predicate_tells(*case)
 
 
@@ -50,7 +50,7 @@ def test_ptxas_accepts_every_shape(case):
 @settings(max_examples=6, deadline=None)
 @given(checks.configured(depthwise=True, largest=8))
 def test_cuda_source_computes_the_convolution(case):
-    checks.computes_the_convolution(checks.run_emulated, checks.CUDA, *case)
+    checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
 
 
 @pytest.mark.parametrize(

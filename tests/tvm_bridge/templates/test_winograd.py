@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tvm import te, topi
 from tvm.script import ir as I
 from tvm.script import relax as R
 
@@ -15,6 +16,7 @@ from tests.tvm_bridge.templates import cpu_checks as checks
 from tvm_bridge import packing
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer
+from tvm_bridge.target import Target
 from tvm_bridge.templates.conv2d_nchw_llvm import enlarged_space, space
 from tvm_bridge.templates.cpu import VectorUnit
 from tvm_bridge.templates.winograd import applies, minimal_filter
@@ -122,17 +124,39 @@ def test_every_algorithm_is_drawn():
     np.testing.assert_array_equal(np.bincount(knobs.choice(drawn)["winograd"])[[0, 2, 4]], 20)
 
 
-@settings(max_examples=40, deadline=None)
-@given(checks.awkward())
-def test_parts_have_all_that_is_valid(case):
+@st.composite
+def tileable(draw):
+    """A convolution that some tiles cover, only to be counted, and a target of any width and number of cores."""
+    rows, columns = (2 * draw(st.integers(1, 30)) for _ in range(2))
+    channels, filters = (draw(st.sampled_from([16, 32, 48, 64, 512])) for _ in range(2))
+    workload = Conv2d((draw(st.integers(1, 2)), channels, rows + 2, columns + 2), (filters, channels, 3, 3))
+    target = draw(st.sampled_from([checks.AVX512, checks.AVX2, checks.NEON]))
+    return workload, Target.parse(target.to_json() | {"num-cores": draw(st.sampled_from([1, 2, 3, 6, 7, 64]))})
+
+
+@settings(max_examples=60, deadline=None)
+@given(tileable())
+def test_every_part_has_a_configuration_and_all_are_in_parts(case):
     workload, target = case
     knobs = enlarged_space(workload, target)
-    drawn = np.random.default_rng(0).integers(0, knobs.shape, (1 << 14, len(knobs.shape)))
-    within = [
-        np.all([np.isin(column, part) for column, part in zip(drawn.T, each, strict=True)], axis=0) for each in knobs.parts
-    ]
-    assert (np.sum(within, axis=0)[knobs.valid(drawn)] == 1).all()
-    assert len(knobs.sample(jax.random.key(0), 1)) == 1
+    extents = [m for m in (2, 4) if applies(workload, VectorUnit.of(target), m)]
+    assert len(knobs.parts) == 1 + len(extents) > 1
+    drawn = knobs.sample(jax.random.key(0), 3 * len(knobs.parts))
+    assert set(knobs.choice(drawn)["winograd"].tolist()) == {0, *extents}
+    random = np.random.default_rng(0)
+    for part in knobs.parts:
+        rows = np.stack([random.choice(options, 2000) for options in part], axis=1)
+        rows[:1000] = random.integers(0, knobs.shape, (1000, len(knobs.shape)))
+        within = [np.all([np.isin(*pair) for pair in zip(rows.T, each, strict=True)], axis=0) for each in knobs.parts]
+        assert (np.sum(within, axis=0)[knobs.valid(rows)] == 1).all()
+
+
+def test_what_precedes_the_convolution_is_refused():
+    workload = Conv2d((1, 16, 10, 10), (16, 16, 3, 3))
+    data, weight = (te.placeholder(shape, name=name) for shape, name in zip(workload.shapes, ("data", "weight"), strict=False))
+    before = te.create_prim_func([data, weight, topi.nn.conv2d_nchw(topi.nn.relu(data), weight, 1, 0, 1)])
+    with pytest.raises(ValueError, match=r"function: Winograd's algorithm takes data and weight as they are"):
+        checks.scheduled(workload, tiled(workload, 2), function=before)
 
 
 @pytest.mark.parametrize(
