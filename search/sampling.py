@@ -67,9 +67,13 @@ def draw_in_turns(
             draw(space, part, generator, n, excluded) if len(rows) == share else rows
             for part, rows in zip(parts, drawn, strict=True)
         ]
-    drawn = [drawn[turn] for turn in generator.permutation(len(drawn))]
-    turns = np.concatenate([np.arange(len(rows)) for rows in drawn])
-    return np.concatenate(drawn)[np.argsort(turns, kind="stable")][:n]
+    return in_turns([drawn[turn] for turn in generator.permutation(len(drawn))])[:n]
+
+
+def in_turns(lists: Sequence[Int[np.ndarray, "_ knobs"]]) -> Int[np.ndarray, "n knobs"]:
+    """The first rows of all lists, then all second rows, and so on."""
+    turns = np.concatenate([np.arange(len(rows)) for rows in lists])
+    return np.concatenate(lists)[np.argsort(turns, kind="stable")]
 
 
 def _reject(

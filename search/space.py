@@ -223,6 +223,12 @@ class KnobSpace(eqx.Module):
             return sampling.draw(self, tuple(map(range, self.shape)), generator, n, excluded)
         return sampling.draw_in_turns(self, self.parts, generator, n, excluded)
 
+    def by_part(self) -> list[KnobSpace]:
+        """The same space once for each of its parts, drawn from that part only; itself if it has none."""
+        if self.parts is None or self.pool is not None:
+            return [self]
+        return [KnobSpace(self.knobs, self.predicate, encoding=self.encoding, parts=[part]) for part in self.parts]
+
     def neighbours(
         self,
         knobs: Int[Arrays, " knobs"],

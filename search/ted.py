@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from search.sampling import in_turns
 from search.space import Arrays, KnobSpace
 from surrogates.base import checked_points
 from surrogates.chunks import in_chunks
@@ -70,7 +71,8 @@ def bted(
 ) -> Int[np.ndarray, "count knobs"]:
     """Pick `count` configurations that represent a space: batch transductive experimental design (Algorithm 2).
 
-    TED picks `count` of each of several random pools, and `count` of all that were picked. The pools share no configuration.
+    TED picks `count` of each of several random pools, and `count` of all that were picked. The pools share no configuration. A
+    space with parts is represented part by part, in turns, however few configurations one has.
 
     **Arguments:**
 
@@ -86,6 +88,13 @@ def bted(
     if batches < 1:
         raise ValueError(f"batches: {batches} must be at least 1.")
     _check_regularisation(mu)
+    if len(spaces := space.by_part()) > 1:
+        keys = jax.random.split(key, len(spaces))
+        chosen = [
+            bted(each, key=key, count=count, mu=mu, pool=pool, batches=batches, exclude=exclude)
+            for each, key in zip(spaces, keys, strict=True)
+        ]
+        return in_turns(chosen)[:count]
     drawn = space.sample(key, pool * batches, exclude=exclude)
     if len(drawn) <= count:
         return drawn

@@ -191,3 +191,16 @@ def test_batches_are_chosen_from_and_then_their_union(space):
 def test_impossible_batches_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         bted(LARGE, key=jax.random.key(0), **options)
+
+
+def test_every_part_is_represented():
+    few = [option for option, row in enumerate(Split("split0", 64, 4).table) if row[3] == 8 and row[2] == 4]
+    space = KnobSpace(
+        [Option("kind", (0, 1)), Split("split0", 64, 4), Split("split1", 56, 4)],
+        lambda choice: (choice["kind"] == 0) | ((choice["split0"][..., 3] == 8) & (choice["split0"][..., 2] == 4)),
+        parts=[((0,), range(84), range(80)), ((1,), few, range(80))],
+    )
+    chosen = bted(space, key=jax.random.key(0), count=8)
+    assert np.bincount(chosen[:, 0]).tolist() == [4, 4]
+    assert len(np.unique(chosen, axis=0)) == 8
+    assert space.valid(chosen).all()
