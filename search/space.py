@@ -174,10 +174,6 @@ class KnobSpace(eqx.Module):
         """Write a configuration as `{knob: factors or value}`."""
         return {knob.name: knob.value(int(option)) for knob, option in zip(self.knobs, knobs, strict=True)}
 
-    def has_knobs(self, config: Mapping[str, Any]) -> bool:
-        """Whether this space has all knobs that a configuration names; it may have more."""
-        return set(config) <= set(self.names)
-
     def from_config(self, config: Mapping[str, Any]) -> Int[np.ndarray, " knobs"]:
         """Read `{knob: factors or value}`, matched by name; a first factor of -1 means what remains.
 

@@ -11,6 +11,7 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 
 from tests.tvm_bridge.templates import cpu_checks as checks
+from tests.tvm_bridge.templates import space_checks
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer, layers
 from tvm_bridge.templates.conv2d_nchw_llvm import space
@@ -120,18 +121,12 @@ def test_unrolling_is_told_in_one_way(case):
 
 def test_space_is_the_papers():
     rb1 = space(RB1, checks.AVX512)
-    splits, options = rb1.names[:6], rb1.names[6:]
-    assert splits == ("tile_f", "tile_y", "tile_x", "tile_rc", "tile_ry", "tile_rx")
-    assert options == ("auto_unroll_max_step", "unroll_explicit")
+    space_checks.has_the_papers_knobs(rb1)
     assert rb1.size == 90_316_800
-    assert len(rb1.feature_names) == 20
 
 
 def test_predicate_is_a_value_and_runs_under_jit():
     rb1, again = space(RB1, checks.AVX2), space(RB1, checks.AVX2)
-    knobs = np.random.default_rng(0).integers(0, rb1.shape, (4096, 8))
-    on_host = rb1.valid(knobs)
-    assert 0 < on_host.sum() < len(knobs)
-    np.testing.assert_array_equal(jax.jit(rb1.valid)(knobs), on_host)
+    space_checks.is_the_same_under_jit(rb1)
     assert rb1.predicate == again.predicate == pickle.loads(pickle.dumps(rb1.predicate))
     assert rb1.predicate != space(RB1, checks.NEON).predicate

@@ -11,6 +11,7 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 
 from tests.tvm_bridge.templates import cpu_checks as checks
+from tests.tvm_bridge.templates import space_checks
 from tvm_bridge import packing
 from tvm_bridge.build import compiled
 from tvm_bridge.convolution import Conv2d
@@ -118,16 +119,9 @@ def test_networks_are_sampled_by_few_rejections(target):
 
 def test_space_is_the_papers():
     knobs = space(RB1, checks.AVX512)
-    splits, options = knobs.names[:6], knobs.names[6:]
-    assert splits == ("tile_f", "tile_y", "tile_x", "tile_rc", "tile_ry", "tile_rx")
-    assert options == ("auto_unroll_max_step", "unroll_explicit")
+    space_checks.has_the_papers_knobs(knobs)
     assert knobs.size == 90_316_800
-    assert len(knobs.feature_names) == 20
 
 
 def test_predicate_runs_under_jit():
-    knobs = space(RB1, checks.AVX2)
-    rows = np.random.default_rng(0).integers(0, knobs.shape, (4096, 8))
-    on_host = knobs.valid(rows)
-    assert 0 < on_host.sum() < len(rows)
-    np.testing.assert_array_equal(jax.jit(knobs.valid)(rows), on_host)
+    space_checks.is_the_same_under_jit(space(RB1, checks.AVX2))

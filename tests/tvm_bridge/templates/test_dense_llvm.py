@@ -13,6 +13,7 @@ from tvm import relax, te, topi
 
 from tests.tvm_bridge.strategies import products
 from tests.tvm_bridge.templates import cpu_checks as checks
+from tests.tvm_bridge.templates import space_checks
 from tvm_bridge import packing
 from tvm_bridge.build import compiled
 from tvm_bridge.dense import Dense
@@ -169,10 +170,7 @@ def test_predicate_does_not_overflow():
 
 def test_predicate_is_a_value_and_runs_under_jit():
     knobs, again = space(BERT, checks.AVX2), space(BERT, checks.AVX2)
-    rows = np.random.default_rng(0).integers(0, knobs.shape, (4096, 3))
-    on_host = knobs.valid(rows)
-    assert 0 < on_host.sum() < len(rows)
-    np.testing.assert_array_equal(jax.jit(knobs.valid)(rows), on_host)
+    space_checks.is_the_same_under_jit(knobs)
     assert knobs.predicate == again.predicate == pickle.loads(pickle.dumps(knobs.predicate))
     assert hash(knobs.predicate) == hash(again.predicate)
     assert knobs.predicate != space(BERT, checks.NEON).predicate

@@ -9,6 +9,7 @@ from tvm.script import relax as R
 
 from tests.records_folder import needs_records
 from tests.tvm_bridge.templates import cuda_checks as checks
+from tests.tvm_bridge.templates import space_checks
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer
 from tvm_bridge.templates.depthwise_conv2d_nchw_cuda import space
@@ -88,9 +89,7 @@ def test_predicate_agrees_with_every_recorded_run():
 
 def test_space_is_the_papers():
     first = space(layer("mobilenet-v1", "sp-1-dp1").workload, checks.CUDA)
-    assert first.names == ("tile_f", "tile_y", "tile_x", "auto_unroll_max_step", "unroll_explicit")
-    assert first.from_config(first.to_config([0] * 5) | {"auto_unroll_max_step": 256})[3] == 1
-    assert len(first.feature_names) == 14
+    space_checks.has_the_papers_knobs(first, depthwise=True)
 
 
 @checks.needs_nvcc

@@ -11,6 +11,7 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 
 from tests.tvm_bridge.templates import cpu_checks as checks
+from tests.tvm_bridge.templates import space_checks
 from tvm_bridge import packing
 from tvm_bridge.build import compiled
 from tvm_bridge.convolution import Conv2d
@@ -117,15 +118,8 @@ def test_networks_are_sampled_by_few_rejections(target):
 
 
 def test_space_is_the_papers():
-    knobs = space(SQUARE, checks.AVX512)
-    assert knobs.names == ("tile_f", "tile_y", "tile_x", "auto_unroll_max_step", "unroll_explicit")
-    assert knobs.knobs[3].values == (0, 256, 1500)
-    assert len(knobs.feature_names) == 14
+    space_checks.has_the_papers_knobs(space(SQUARE, checks.AVX512), depthwise=True)
 
 
 def test_predicate_runs_under_jit():
-    knobs = space(SQUARE, checks.AVX2)
-    rows = np.random.default_rng(0).integers(0, knobs.shape, (1 << 16, 5))
-    on_host = knobs.valid(rows)
-    assert 0 < on_host.sum() < len(rows)
-    np.testing.assert_array_equal(jax.jit(knobs.valid)(rows), on_host)
+    space_checks.is_the_same_under_jit(space(SQUARE, checks.AVX2))

@@ -13,6 +13,7 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 
 from tests.tvm_bridge.templates import cpu_checks as checks
+from tests.tvm_bridge.templates import space_checks
 from tvm_bridge import packing
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer
@@ -178,5 +179,5 @@ def test_where_it_applies(workload, m, suits):
 def test_predicate_is_a_value_and_runs_under_jit():
     knobs, again = enlarged_space(RB1, checks.AVX2), enlarged_space(RB1, checks.AVX2)
     drawn = np.concatenate([knobs.sample(jax.random.key(0), 30), np.random.default_rng(0).integers(0, knobs.shape, (4096, 9))])
-    np.testing.assert_array_equal(jax.jit(knobs.valid)(drawn), knobs.valid(drawn))
+    space_checks.is_the_same_under_jit(knobs, drawn)
     assert knobs.predicate == again.predicate == pickle.loads(pickle.dumps(knobs.predicate))
