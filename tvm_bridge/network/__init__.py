@@ -1,0 +1,1 @@
+"""Whole networks: a model in, its tasks tuned under one budget, a faster model out."""
