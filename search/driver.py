@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -47,63 +47,128 @@ def run(
 
     **Arguments:**
 
-    - `search`: the method's coroutine, not yet started.
-    - `measure`: takes a batch and yields `(row, throughput)` as results arrive, in any order; closed early at the time limit.
+    - `search`, `measure`, `early_stopping`: as `Driver` takes them.
     - `trials`: the budget: how many configurations may be measured.
-    - `early_stopping`: stop after so many measurements in a row without a new best. A batch is cut where this could happen, so
-      that the end depends on the measured values alone and a resumed run ends where an undisturbed one does.
-    - `time_limit`: stop after so many seconds, but not before the first result; what is under way is dropped.
+    - `time_limit`: stop after so many seconds, but not before the first result.
 
     **Returns:** why and when it ended.
 
     **Raises:** `ValueError` if the method yields an empty batch, which could go on for ever.
     """
-    started = time.perf_counter()
-    searching = measuring = 0.0
-    done, best, best_at = 0, 0.0, 0
-    results = None
+    deadline = None if time_limit is None else time.perf_counter() + time_limit
+    with Driver(search, measure, early_stopping=early_stopping, deadline=deadline) as driver:
+        spent = driver.advance(trials)
+        return driver.run("trials" if spent == trials else driver.stopped)
 
-    def over() -> str:
-        if done >= trials:
-            return "trials"
-        if early_stopping is not None and done >= best_at + early_stopping:
+
+class Driver:
+    """Runs a search method piece by piece; close it, or use it as a context manager, to close the method.
+
+    What is measured depends on the measured values alone, not on the pieces: a batch that does not fit into one is gone on with
+    in the next, and the method hears of a batch when all of it is measured.
+
+    **Arguments:**
+
+    - `search`: the method's coroutine, not yet started.
+    - `measure`: takes a batch and yields `(row, throughput)` as results arrive, in any order; closed early at the deadline.
+    - `early_stopping`: end after so many measurements in a row without a new best. A batch is cut where this could happen, so
+      that the end depends on the measured values alone and a resumed run ends where an undisturbed one does.
+    - `deadline`: the `time.perf_counter()` to end at, but not before the first result; what is under way is dropped.
+
+    **Attributes:**
+
+    - `trials`, `best`: configurations measured so far, and the highest throughput among them, 0.0 if there is none.
+    - `seconds_searching`, `seconds_measuring`: time spent in the method and in `measure`.
+    """
+
+    def __init__(
+        self, search: Search, measure: Measure, *, early_stopping: int | None = None, deadline: float | None = None
+    ) -> None:
+        self.trials, self.best = 0, 0.0
+        self.seconds_searching = self.seconds_measuring = 0.0
+        self._search, self._measure = search, measure
+        self._early_stopping, self._deadline = early_stopping, deadline
+        self._best_at = 0
+        self._batch, self._results, self._next = np.empty((0, 0)), np.empty(0), 0
+        self._asked, self._ended = False, ""
+
+    @property
+    def stopped(self) -> str:
+        """Why there is nothing more to be had: "exhausted", "early stopping" or "time limit"; empty while there is."""
+        if self._ended:
+            return self._ended
+        if self._early_stopping is not None and self.trials >= self._best_at + self._early_stopping:
             return "early stopping"
-        return "time limit" if done and late() else ""
+        return "time limit" if self.trials and self._late() else ""
 
-    def late() -> bool:
-        return time_limit is not None and time.perf_counter() - started > time_limit
+    def advance(self, trials: int) -> int:
+        """Measure up to so many more configurations; returns how many it were, fewer only if the search has stopped.
 
-    with closing(search):
-        while not over():  # a method may think for minutes: it is not asked for what nobody will measure
-            before = time.perf_counter()
-            try:
-                batch = np.atleast_2d(np.asarray(search.send(results) if results is not None else next(search)))
-            except StopIteration:
-                return Run("exhausted", done, searching + time.perf_counter() - before, measuring)
-            searching += time.perf_counter() - before
-            if batch.size == 0:
-                raise ValueError("search: the method yielded an empty batch; it must return when it has nothing to propose.")
-            results = np.zeros(len(batch))
-            first = 0
-            while first < len(batch) and not over():
-                room = trials - done
-                if early_stopping is not None:
-                    room = min(room, best_at + early_stopping - done)
-                part = batch[first : first + room]
-                before = time.perf_counter()
-                finished = 0
-                with closing(measure(part)) as arriving:
-                    for row, throughput in arriving:
-                        results[first + row] = throughput
-                        finished += 1
-                        if late():
-                            break
-                measuring += time.perf_counter() - before
-                if finished < len(part):
-                    return Run("time limit", done + finished, searching, measuring)
-                for throughput in results[first : first + len(part)]:
-                    done += 1
-                    if throughput > best:
-                        best, best_at = throughput, done
-                first += len(part)
-    return Run(over(), done, searching, measuring)
+        **Raises:** `ValueError` if the method yields an empty batch, which could go on for ever.
+        """
+        before, goal = self.trials, self.trials + trials
+        while self.trials < goal and not self.stopped:  # a method may think for minutes: not for what nobody will measure
+            if self._next < len(self._batch):
+                self._measure_part(goal - self.trials)
+            else:
+                self._propose()
+        return self.trials - before
+
+    def run(self, stopped: str) -> Run:
+        """How it went so far, ended for this reason."""
+        return Run(stopped, self.trials, self.seconds_searching, self.seconds_measuring)
+
+    def close(self) -> None:
+        """Close the method."""
+        self._search.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _propose(self) -> None:
+        """Tell the method of its last batch and ask for the next."""
+        before = time.perf_counter()
+        try:
+            batch = self._search.send(self._results) if self._asked else next(self._search)
+        except StopIteration:
+            self._ended = "exhausted"
+            return
+        finally:
+            self.seconds_searching += time.perf_counter() - before
+        self._asked = True
+        self._batch, self._next = np.atleast_2d(np.asarray(batch)), 0
+        if self._batch.size == 0:
+            raise ValueError("search: the method yielded an empty batch; it must return when it has nothing to propose.")
+        self._results = np.zeros(len(self._batch))
+
+    def _measure_part(self, room: int) -> None:
+        """Measure the next of the batch, at most `room`."""
+        if self._early_stopping is not None:
+            room = min(room, self._best_at + self._early_stopping - self.trials)
+        first, part = self._next, self._batch[self._next : self._next + room]
+        before = time.perf_counter()
+        finished = 0
+        with closing(self._measure(part)) as arriving:
+            for row, throughput in arriving:
+                self._results[first + row] = throughput
+                finished += 1
+                if self._late():
+                    break
+        self.seconds_measuring += time.perf_counter() - before
+        arrived = self._results[first : first + len(part)]
+        if finished < len(part):
+            self.trials += finished
+            self.best = max(self.best, float(arrived.max()))
+            self._ended = "time limit"
+            return
+        for throughput in arrived:
+            self.trials += 1
+            if throughput > self.best:
+                self.best, self._best_at = float(throughput), self.trials
+        self._next += len(part)
+
+    def _late(self) -> bool:
+        return self._deadline is not None and time.perf_counter() > self._deadline

@@ -86,17 +86,18 @@ def _reject(
     """Rejection sampling; also tells whether it gave up."""
     shape = list(map(len, tables))
     kept = np.empty((0, len(shape)), np.int32)
-    fruitless, chunk = 0, max(1024, 2 * n)
-    patience = min(PATIENCE, 4 * math.prod(shape))
+    fruitless, tried, chunk = 0, 0, max(1024, 2 * n)
+    size = math.prod(shape)
+    patience = min(PATIENCE, 4 * size)
     while len(kept) < n:
-        if fruitless >= patience:
+        if fruitless >= patience or size <= min(tried, ENUMERABLE):  # by now a list would have cost as much
             return kept, True
         drawn = _looked_up(tables, generator.integers(0, shape, size=(chunk, len(shape)), dtype=np.int32).T)
         drawn = drawn[space.valid(drawn)]
         drawn = drawn[~_among(space, drawn, excluded)]
         merged = np.concatenate([kept, drawn])
         _, first = np.unique(space.numbers(merged), return_index=True)
-        fruitless = 0 if len(first) > len(kept) else fruitless + chunk
+        fruitless, tried = 0 if len(first) > len(kept) else fruitless + chunk, tried + chunk
         kept = merged[np.sort(first)]
         chunk = min(1 << 18, 2 * chunk)
     return kept[:n], False

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search import driver
-from search.driver import run
+from search.driver import Driver, run
 
 LAW = settings(deadline=None)
 
@@ -85,6 +85,31 @@ def test_results_reach_the_rows_they_belong_to(values, sizes, random):
     bench = Bench(values, sizes, random.shuffle)
     run(bench.search(), bench.measure, trials=len(values) + 1)
     assert np.concatenate(bench.received).tolist() == values
+
+
+@LAW
+@given(values, sizes, st.lists(st.integers(0, 9), max_size=12), st.none() | st.integers(1, 12))
+def test_pieces_measure_what_the_whole_measures(values, sizes, pieces, early_stopping):
+    """A search that is advanced piece by piece measures, and is told, what one in a single run is."""
+    whole, cut = Bench(values, sizes), Bench(values, sizes)
+    ended = run(whole.search(), whole.measure, trials=len(values), early_stopping=early_stopping)
+    with Driver(cut.search(), cut.measure, early_stopping=early_stopping) as driver:
+        for piece in [*pieces, len(values)]:
+            before = driver.trials
+            spent = driver.advance(piece)
+            assert (spent, driver.trials) == (len(cut.measured) - before, len(cut.measured))
+            assert spent == piece or (spent < piece and driver.stopped)
+            assert driver.best == max([0.0, *values[: driver.trials]])
+    assert cut.measured == whole.measured
+    assert driver.trials == ended.trials
+    told, said = (np.concatenate([[], *bench.received]) for bench in (whole, cut))
+    assert said[: len(told)].tolist() == told.tolist()
+
+
+def test_closing_a_driver_that_never_began_closes_the_method():
+    driver = Driver((bench := Bench([1], [1])).search(), bench.measure)
+    driver.close()
+    assert driver.run("trials").trials == 0
 
 
 def test_early_stopping_cuts_a_batch_where_it_could_happen():
