@@ -1,0 +1,64 @@
+"""The commands of a report make the tasks that it shows."""
+
+import shlex
+
+import pytest
+from hypothesis import given, settings
+
+from tests.tvm_bridge.record_strategies import CPU, TILED, both_algorithms, record, write_log
+from tests.tvm_bridge.report.pages import network_folder
+from tests.tvm_bridge.strategies import convolutions, products
+from tvm_bridge import Target, cli
+from tvm_bridge.commands import tune
+from tvm_bridge.measure.base import Measurement
+from tvm_bridge.records import Record, TaskKey
+from tvm_bridge.report.commands import commands
+from tvm_bridge.report.read import read_tuning
+from tvm_bridge.task import task_of
+
+
+def made_by(line):
+    """The tasks that a command line means, and its arguments."""
+    program, *words = shlex.split(line)
+    assert program == "gausstune"
+    arguments = cli._parser().parse_args(words)
+    return tune._tasks(arguments), arguments
+
+
+@settings(max_examples=30, deadline=None)
+@given(workload=convolutions() | convolutions(depthwise=True) | products())
+def test_command_makes_the_task_of_the_log(tmp_path_factory, workload):
+    key = TaskKey.of(Target.parse("cuda -arch=sm_86"), workload.operator, workload.args)
+    log = write_log(tmp_path_factory.mktemp("log") / "a log.jsonl", [Record(key, 0, {}, Measurement((1e-3,)))])
+    (line,) = commands(read_tuning(log))
+    (task,), arguments = made_by(line)
+    assert task.key == key
+    assert (arguments.log.name, arguments.trials) == ("a log.jsonl", 1)
+
+
+@pytest.mark.parametrize("enlarged", [False, True])
+def test_command_has_the_space_of_the_log(tmp_path, enlarged):
+    task = task_of(TILED, CPU, enlarged=enlarged)
+    lines = both_algorithms(task) if enlarged else [record(task=task)]
+    (line,) = commands(read_tuning(write_log(tmp_path / "log.jsonl", lines)))
+    assert ("--enlarged" in line) == enlarged
+
+
+def test_target_of_a_log_is_shown_and_not_given_to_tvm(tmp_path):
+    """TVM dies of this triple, and takes the process with it."""
+    key = TaskKey.of(Target.parse("llvm -mtriple=q -mcpu=q"), TILED.operator, TILED.args)
+    log = write_log(tmp_path / "log.jsonl", [Record(key, 0, {}, Measurement((1e-3,)))])
+    (line,) = commands(read_tuning(log))
+    assert "'llvm -mcpu=q -mtriple=q'" in line
+
+
+def test_commands_of_a_network_are_commands(tmp_path):
+    steps = [shlex.split(line)[1:] for line in commands(read_tuning(network_folder(tmp_path / "tiny")))]
+    assert [cli._parser().parse_args(words).command.__name__ for words in steps] == ["run"] * 4
+    assert [words[0] for words in steps] == ["network", "benchmark", "compile", "report"]
+
+
+def test_operator_without_a_command_has_none(tmp_path):
+    key = TaskKey.of(CPU, "batch_matmul", [1, 2])
+    log = write_log(tmp_path / "log.jsonl", [Record(key, 0, {}, Measurement((1e-3,)))])
+    assert commands(read_tuning(log)) == []

@@ -1,0 +1,71 @@
+"""The commands that would do a tuning again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+from tvm_bridge import templates
+from tvm_bridge.convolution import Conv2d
+from tvm_bridge.dense import Dense
+from tvm_bridge.report.data import TaskRecords, Tuning
+from tvm_bridge.target import Target
+
+
+def commands(tuning: Tuning) -> list[str]:
+    """The network's commands in their order, or one for every task whose operator the command line knows.
+
+    A log does not say by which method and seed its tasks were searched: their commands leave both at what is usual.
+    """
+    if tuning.network:
+        named = {name: str(tuning.settings[name]) for name in ("method", "trials", "seed") if name in tuning.settings}
+        options = [word for name, value in named.items() for word in (f"--{name}", value)]
+        target = ["--target", str(tuning.targets[0])] if tuning.targets else []
+        plain = [] if tuning.settings.get("enlarged", True) else ["--plain"]
+        given = [tuning.network, *target, "--log", tuning.source]
+        steps = (
+            ["network", *given, *options, *plain],
+            ["benchmark", *given],
+            ["compile", *given, "--output", f"{tuning.source}.so"],
+            ["report", tuning.source],
+        )
+        return [shlex.join(["gausstune", *step]) for step in steps]
+    return [shlex.join(_tune(task, tuning.source)) for task in tuning.tasks if task.workload and not task.key.function]
+
+
+def _tune(task: TaskRecords, log: str) -> list[str]:
+    workload = task.workload
+    words = ["gausstune", "tune"]
+    if isinstance(workload, Conv2d):
+        data, weight, _ = workload.shapes
+        words += ["conv2d", "--data", _list(data), "--weight", _list(weight)]
+        for name, value, usual in (
+            ("stride", workload.stride, (1, 1)),
+            ("padding", workload.padding, (0, 0, 0, 0)),
+            ("dilation", workload.dilation, (1, 1)),
+        ):
+            words += [f"--{name}", _list(value)] if value != usual else []
+        words += ["--groups", str(workload.groups)] if workload.groups > 1 else []
+        words += ["--layout", workload.layout] if workload.layout != "NCHW" else []
+        words += ["--enlarged"] if _enlarged(task) else []
+    elif isinstance(workload, Dense):
+        words += ["dense", "--data", _list(workload.data), "--weight", _list(workload.weight)]
+    trials = [] if not task.trials else ["--trials", str(len(task.trials))]
+    return [*words, "--target", str(task.key.target), *trials, "--log", log]
+
+
+def _list(extents: Iterable[int]) -> str:
+    return ",".join(map(str, extents))
+
+
+def _enlarged(task: TaskRecords) -> bool:
+    """Whether a configuration has a knob that the template has only in its enlarged space.
+
+    The knobs' names depend on the kind of the target alone; the rest of a log's target is not given to TVM: it might crash.
+    """
+    assert task.workload is not None
+    try:
+        plain = set(templates.space(task.workload, Target(task.key.target.kind)).names)
+    except ValueError:  # no template for this target: the command will say so
+        return False
+    return any(set(record.config or ()) - plain for record in task.trials)

@@ -1,0 +1,240 @@
+"""Read what a tuning left behind: its log and, where it has a folder, what else the folder says.
+
+A folder holds `records.jsonl`, the log; `network.json`, the network's tasks and what was asked for; `rounds.jsonl`, a line for
+every time that a task was given measurements; and `latency.jsonl`, a line for every benchmark of the whole network. Only the
+log must be there.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import re
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tvm_bridge.convolution import Conv2d
+from tvm_bridge.dense import Dense
+from tvm_bridge.measure.base import ErrorCategory
+from tvm_bridge.network.benchmark import Latency
+from tvm_bridge.network.folder import Round
+from tvm_bridge.records import DEFAULT_INDEX, FOLDER_LOG, Record, TaskKey, read_records
+from tvm_bridge.report.data import TaskRecords, Tuning
+from tvm_bridge.target import Target
+from tvm_bridge.workload import Workload, from_args
+
+PLAUSIBLE = (1e-9, 1e6)
+"""Seconds that a run can take; a log that says otherwise is damaged."""
+
+DAMAGE = (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
+"""What reading a damaged or foreign file as JSON can raise."""
+
+T = TypeVar("T")
+
+
+def read_tuning(source: Path) -> Tuning:
+    """Read a log (`.jsonl`, `.jsonl.gz`) or a tuning's folder.
+
+    What is damaged is left out and said in `notes`: a tuning may be looked at while it runs, or after a crash.
+
+    **Raises:** `FileNotFoundError` if there is no such log; `ValueError` if it holds no record, or `network.json` is none.
+    """
+    log = source / FOLDER_LOG if source.is_dir() else source
+    if not log.is_file():
+        missing = f"{source} holds no {FOLDER_LOG}" if source.is_dir() else f"{source} is not there"
+        raise FileNotFoundError(f"log: {missing}; name a log (.jsonl, .jsonl.gz) or the folder of a tuned network.")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        records = [_plausible(record) for record in read_records(log)]
+    if not records:
+        raise ValueError(f"log: {log} holds no record of a measurement; name the log of a tuning.")
+    notes = [str(warning.message).replace(str(log), log.name) for warning in caught]
+    network = _network(source / "network.json") if source.is_dir() else _Network()
+    rounds: list[Round] = []
+    latencies: dict[str, Latency] = {}
+    if source.is_dir():
+        rounds = list(_rows(source / "rounds.jsonl", _round, notes))
+        for name, runs in _rows(source / "latency.jsonl", _latency, notes):
+            earlier = latencies.get(name)
+            latencies[name] = runs if earlier is None else Latency(np.concatenate([earlier.seconds, runs.seconds]), runs.device)
+    tasks = tuple(_tasks(records, network, notes))
+    return Tuning(
+        source.resolve().name,
+        network.name,
+        network.settings,
+        _versions(log),
+        tasks,
+        network.uncovered,
+        tuple(rounds),
+        latencies,
+        tuple(notes),
+    )
+
+
+# The log
+
+
+def _plausible(record: Record) -> Record:
+    """The record, a failed one if its times cannot be times."""
+    measurement = record.measurement
+    sound = replace(
+        measurement,
+        all_cost=measurement.all_cost if 0 <= measurement.all_cost < PLAUSIBLE[1] else 0.0,
+        timestamp=measurement.timestamp if 0 <= measurement.timestamp < 1e10 else 0.0,
+    )
+    if sound.ok and not all(_is_time(second) for second in sound.seconds):
+        message = f"the log gives {', '.join(map(str, sound.seconds))} seconds, which no run takes"
+        sound = replace(sound, seconds=(), error=ErrorCategory.UNKNOWN, message=message)
+    return replace(record, measurement=sound)
+
+
+def _is_time(seconds: float) -> bool:
+    return PLAUSIBLE[0] <= seconds <= PLAUSIBLE[1]
+
+
+def _versions(log: Path) -> tuple[str, ...]:
+    """The versions of TVM that wrote a log; a torn compressed log has those of its whole part."""
+    versions: dict[str, None] = {}
+    with suppress(EOFError, zlib.error, gzip.BadGzipFile), (gzip.open if log.suffix == ".gz" else open)(log, "rb") as lines:
+        for line in lines:
+            versions |= dict.fromkeys(re.findall(r'"tvm_version": ?"([^"\\]*)"', line.decode(errors="replace")))
+    return tuple(versions)
+
+
+def _tasks(records: list[Record], network: _Network, notes: list[str]) -> Iterator[TaskRecords]:
+    """The network's tasks, or those of a log of single tasks in order of appearance; no two have the same label."""
+    groups: dict[TaskKey, list[Record]] = {}
+    for record in records:
+        key = record.key if network.target is None else record.key._replace(target=network.target)
+        groups.setdefault(key, []).append(record)
+    labels: Counter[str] = Counter()
+    for named in network.tasks or [_Named("", key, None, None) for key in groups]:
+        workload = _workload(named.key)
+        label = named.label or _described(named.key, workload)
+        labels[label] += 1
+        group = groups.get(named.key, [])
+        yield TaskRecords(
+            label if labels[label] == 1 else f"{label} ({labels[label]})",
+            named.key,
+            workload,
+            named.count,
+            named.flop or (None if workload is None else float(workload.flop)),
+            next((record.measurement for record in group if record.index == DEFAULT_INDEX and record.measurement.ok), None),
+            tuple(record for record in group if record.index != DEFAULT_INDEX),
+        )
+    if strange := groups.keys() - {named.key for named in network.tasks} if network.tasks else set():
+        count = sum(len(groups[key]) for key in strange)
+        notes.append(f"{FOLDER_LOG}: left out {count} measurements of tasks that network.json does not name.")
+
+
+def _workload(key: TaskKey) -> Workload | None:
+    try:
+        return from_args(key.operator, json.loads(key.args))
+    except ValueError:
+        return None
+
+
+def _described(key: TaskKey, workload: Workload | None) -> str:
+    """A task in a few words, for one that was given no name: "conv2d 3×3 / 2, 64 → 128, 56×56"."""
+    if isinstance(workload, Conv2d):
+        name = "depthwise" if workload.depthwise else "conv2d"
+        kernel, extent = ("×".join(map(str, axes[2:])) for axes in (workload.weight, workload.data))
+        stride = f" / {max(workload.stride)}" if max(workload.stride) > 1 else ""
+        channels = f"{workload.data[1]}" if workload.depthwise else f"{workload.data[1]} → {workload.weight[0]}"
+        return f"{name} {kernel}{stride}, {channels}, {extent}"
+    if isinstance(workload, Dense):
+        return f"dense {workload.weight[1]} → {workload.weight[0]}"
+    return key.operator
+
+
+# The other files of a folder
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A task as a network lists it; without a label it is described by its shape."""
+
+    label: str
+    key: TaskKey
+    count: int | None
+    flop: float | None
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What `network.json` says; nothing for a log of single tasks."""
+
+    name: str = ""
+    target: Target | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    tasks: tuple[_Named, ...] = ()
+    uncovered: Mapping[str, int] = field(default_factory=dict)
+
+
+def _network(path: Path) -> _Network:
+    if not path.exists():
+        return _Network()
+    try:
+        fields = json.loads(path.read_bytes())
+        target = Target.parse(fields["target"])
+        named = (
+            _Named(
+                str(task["label"]),
+                TaskKey.of(target, str(task["operator"]).removesuffix(f".{target.kind}"), task["args"], str(task["function"])),
+                int(_number(task["count"], 1, 1e9)),
+                _number(task["flop"], 1.0, 1e30) if task.get("flop") else None,
+            )
+            for task in fields["tasks"]
+        )
+        settings = {name: fields[name] for name in ("method", "seed", "trials", "enlarged") if name in fields}
+        uncovered = {str(each["function"]): int(each["count"]) for each in fields.get("uncovered", [])}
+        return _Network(str(fields["network"]), target, settings, tuple(named), uncovered)
+    except DAMAGE as error:
+        raise ValueError(
+            f"log: {path} does not describe a network ({type(error).__name__}: {error}); tune it again into another folder."
+        ) from error
+
+
+def _rows(path: Path, parse: Callable[[Any], T], notes: list[str]) -> Iterator[T]:
+    """The rows of a JSON Lines file, none if it is not there; a damaged line is left out and noted."""
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield parse(json.loads(line))
+            except DAMAGE as error:
+                notes.append(f"{path.name}:{number}: left out ({type(error).__name__}: {error}).")
+
+
+def _round(fields: Any) -> Round:
+    best, predicted = (float(fields.get(name) or math.inf) for name in ("best_seconds", "network_seconds"))
+    return Round(
+        str(fields["task"]),
+        int(fields["trials"]),
+        _number(fields["seconds_searching"], 0.0, 1e9),
+        _number(fields["seconds_measuring"], 0.0, 1e9),
+        best,
+        predicted if _is_time(predicted) else math.inf,
+    )
+
+
+def _latency(fields: Any) -> tuple[str, Latency]:
+    seconds = np.array([_number(second, *PLAUSIBLE) for second in fields["seconds"]])
+    if not len(seconds):
+        raise ValueError("it has no run")
+    return str(fields["what"]), Latency(seconds, str(fields.get("device", "")))
+
+
+def _number(value: Any, least: float, largest: float) -> float:
+    if not least <= float(value) <= largest:
+        raise ValueError(f"{value} is not in {least:g} .. {largest:g}")
+    return float(value)
