@@ -17,6 +17,11 @@ def read(path: Path) -> list[dict]:
     return results
 
 
+def append(path: Path, *lines: dict) -> None:
+    """Append lines."""
+    extend(path, lambda _: lines)
+
+
 def extend(path: Path, results: Callable[[list[dict]], Iterable[dict]]) -> None:
     """Append what `results` yields, given what the log holds already; each line is flushed as it comes."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -56,23 +56,19 @@ def tune(subject: Subject, folder: Path, trials: int, batch: int = BATCH, timeou
     folder.mkdir(parents=True)
     batches = folder / "batches.jsonl"
     importlib.import_module("tvm.s_tir.tensor_intrin")  # half a minute, once: not held against MetaSchedule, which needs it
-    runner = meta_schedule.runner.LocalRunner(
-        timeout_sec=timeout,
-        evaluator_config=meta_schedule.runner.EvaluatorConfig(number=1, repeat=3, min_repeat_ms=100),  # as `Local` times
-    )
     meta_schedule.tune_tir(
         _function(subject),
         subject.target.tvm,
         str(folder),
         max_trials_global=trials,
         num_trials_per_iter=batch,
-        builder=meta_schedule.builder.LocalBuilder(max_workers=subject.target.threads, timeout_sec=timeout, f_build=_compiled),
-        runner=runner,
-        measure_callbacks=[*meta_schedule.MeasureCallback.create("default"), _Clock(batches)],
+        builder=builder(subject.target.threads, timeout),
+        runner=runner(timeout),
+        measure_callbacks=[*meta_schedule.MeasureCallback.create("default"), Clock(batches)],
         num_tuning_cores=subject.target.threads,
         seed=1,
     )
-    log.extend(batches, lambda _: [{"trials": 0, "seconds": 0.0, "finished": trials}])
+    log.append(batches, {"trials": 0, "seconds": 0.0, "finished": trials})
 
 
 def build(subject: Subject, folder: Path, path: str) -> Built:
@@ -90,6 +86,17 @@ def build(subject: Subject, folder: Path, path: str) -> Built:
     return Built(path, shapes(kernel), tuple(packers))
 
 
+def builder(threads: int, timeout: float) -> Any:
+    """What compiles candidates, so many at once."""
+    return meta_schedule.builder.LocalBuilder(max_workers=threads, timeout_sec=timeout, f_build=_compiled)
+
+
+def runner(timeout: float) -> Any:
+    """What times candidates, as `Local` does."""
+    evaluator = meta_schedule.runner.EvaluatorConfig(number=1, repeat=3, min_repeat_ms=100)
+    return meta_schedule.runner.LocalRunner(timeout_sec=timeout, evaluator_config=evaluator)
+
+
 def _compiled(module: Any, target: Any, _: Any) -> Any:
     """What MetaSchedule's builders do, but for loading its tensor intrinsics, which alone takes them past their time limit."""
     from tvm.driver import build
@@ -104,7 +111,7 @@ def _function(subject: Subject) -> Any:
 
 
 @tvm.ir.utils.derived_object
-class _Clock(meta_schedule.measure_callback.PyMeasureCallback):
+class Clock(meta_schedule.measure_callback.PyMeasureCallback):
     """Writes down after each round how many candidates it measured, and the seconds since the last."""
 
     def __init__(self, path: Path) -> None:
@@ -114,6 +121,5 @@ class _Clock(meta_schedule.measure_callback.PyMeasureCallback):
     def apply(self, task_scheduler, task_id, measure_candidates, builder_results, runner_results) -> None:
         """Append a line."""
         now = time.perf_counter()
-        line = {"trials": len(measure_candidates), "seconds": now - self.began}
-        log.extend(self.path, lambda _: [line])
+        log.append(self.path, {"trials": len(measure_candidates), "seconds": now - self.began})
         self.began = now

@@ -1,0 +1,59 @@
+"""TVM's MetaSchedule on a whole network, its weights free in layout, timed as ours are; `metaschedule.py` has a single task.
+
+These functions run in a process whose `TVM_NUM_THREADS` is the target's number of threads.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tvm.relax import transform
+from tvm.s_tir import meta_schedule
+
+from experiments import log, metaschedule
+from tvm_bridge.network.extract import Extraction, extract_tasks
+from tvm_bridge.network.load import load_network
+
+LIMIT = 30.0
+"""Seconds that a build and that a run of a candidate may take."""
+
+
+def tune(name: str, target: Any, folder: Path, trials: int, batch: int) -> None:
+    """Tune a network by `tune_relax`, all its operators, unless that was done; what was stopped starts over.
+
+    **Arguments:**
+
+    - `name`: of the network.
+    - `folder`: where the database, the logs and `batches.jsonl`, the seconds of each round, are kept; emptied at the start.
+    - `trials`: measurements of all operators together, failed ones included.
+    - `batch`: measurements of a round.
+    """
+    if metaschedule.finished(folder, trials):
+        return
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    importlib.import_module("tvm.s_tir.tensor_intrin")  # half a minute, once: not held against MetaSchedule, which needs it
+    extraction = prepared(extract_tasks(load_network(name), target))
+    meta_schedule.relax_integration.tune_relax(
+        extraction.module,
+        {},
+        extraction.target.tvm,
+        str(folder),
+        max_trials_global=trials,
+        num_trials_per_iter=batch,
+        builder=metaschedule.builder(extraction.target.threads, LIMIT),
+        runner=metaschedule.runner(LIMIT),
+        measure_callbacks=[*meta_schedule.MeasureCallback.create("default"), metaschedule.Clock(folder / "batches.jsonl")],
+        seed=1,
+    )
+    log.append(folder / "batches.jsonl", {"trials": 0, "seconds": 0.0, "finished": trials})
+
+
+def prepared(extraction: Extraction) -> Extraction:
+    """The network as MetaSchedule tunes it, and `compile_network` with its database compiles it: none of our own schedules."""
+    return replace(extraction, module=transform.AttachAttrLayoutFreeBuffers()(extraction.module), tasks=())

@@ -1,0 +1,201 @@
+"""Whole networks on this CPU: untuned, tuned by us and by MetaSchedule with as many measurements, and in PyTorch.
+
+    python -m experiments.network_latency tune metaschedule latency report --torch-python PATH/TO/PYTHON
+
+The stages, in the order in which they are done:
+
+- `tune`: one tuning of each network with the largest budget of `--trials` a task. What a smaller budget would have found is
+  what its first measurements found, since a tuning does not know how long it will go on.
+- `metaschedule`: MetaSchedule's `tune_relax` for each budget of `--metaschedule-trials`, all its operators.
+- `latency`: all of them and PyTorch take turns. The untuned networks, a hundred times slower, have a tenth of the runs.
+- `report`: `experiments/results/network_latency.{md,json,png}`, of what the other stages have found so far.
+
+Everything goes to `out/network_latency/<threads>-threads` as it is found. Stopped at any point, the same command goes on there;
+a network that MetaSchedule was at starts over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from experiments import log, metaschedule, metaschedule_network, network_latency_report
+from experiments.kernel_cases import process, target
+from experiments.memory import PeakMemory
+from experiments.torch_networks import TorchNetwork
+from tvm_bridge.arguments import Parser, fail, positive
+from tvm_bridge.measure.base import DeviceError
+from tvm_bridge.network import jobs
+from tvm_bridge.network.compile import CompiledNetwork, compile_network
+from tvm_bridge.network.extract import Extraction, extract_tasks
+from tvm_bridge.network.load import load_network
+from tvm_bridge.network.tune import tune_network
+from tvm_bridge.records import FOLDER_LOG, Record, read_records
+from tvm_bridge.target import host_cores
+
+NETWORKS = ("resnet-18", "mobilenet-v1", "squeezenet-v1.1")
+ROUNDS = 12
+"""How often the networks and PyTorch change places."""
+CANDIDATE_LIMIT = 60.0
+"""Seconds that a candidate of MetaSchedule may take on average, its search included."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do stages; returns the exit code: 0, 2 for wrong input, 130 after Ctrl-C."""
+    parser = Parser(prog="network_latency", description="Networks untuned, tuned, by MetaSchedule and in PyTorch.")
+    parser.add_argument("stages", nargs="+", choices=tuple(STAGES), metavar="STAGE", help=", ".join(STAGES))
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, metavar="NETWORK", help="by the names of `load_network`")
+    parser.add_argument("--threads", type=positive, default=host_cores(), help="of a kernel; the target's num-cores")
+    parser.add_argument("--trials", type=positive, nargs="+", default=[20, 60], help="measurements a task, ours")
+    parser.add_argument("--metaschedule-trials", type=positive, nargs="+", default=[20, 60], help="as many, by MetaSchedule")
+    parser.add_argument("--runs", type=positive, default=600, help="of each network")
+    parser.add_argument("--torch-python", metavar="PYTHON", help="an interpreter with PyTorch, which is left out otherwise")
+    parser.add_argument("--out", type=Path, default=Path("out/network_latency"), help="the folder of what is measured")
+    parser.add_argument("--results", type=Path, default=network_latency_report.RESULTS, help="the folder of the report")
+    arguments = parser.parse_args(argv)
+    arguments.folder = arguments.out / f"{arguments.threads}-threads"
+    try:
+        for stage, work in STAGES.items():
+            if stage in arguments.stages:
+                work(arguments)
+    except (ValueError, OSError, RuntimeError, DeviceError) as error:
+        return fail("network_latency", error)
+    except KeyboardInterrupt:
+        print("network_latency: stopped; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _extraction(name: str, arguments: argparse.Namespace) -> Extraction:
+    return extract_tasks(load_network(name), target(arguments.threads))
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    """Tune each network; the seconds and the memory of each call are noted."""
+    for name in arguments.networks:
+        extraction = _extraction(name, arguments)
+        trials = max(arguments.trials) * len(extraction.tasks)
+        if _measured(_records(arguments.folder / name / "ours")) >= trials:
+            continue
+        with PeakMemory() as memory:
+            began = time.perf_counter()
+            print(tune_network(extraction, trials=trials, log=arguments.folder / name / "ours"), flush=True)
+        line = {"trials": trials, "seconds": time.perf_counter() - began, "peak_bytes": memory.peak}
+        log.append(arguments.folder / name / "calls.jsonl", line)
+
+
+def _metaschedule(arguments: argparse.Namespace) -> None:
+    """Let MetaSchedule tune each network, in another process."""
+    for name in arguments.networks:
+        tasks = len(_extraction(name, arguments).tasks)
+        for each in arguments.metaschedule_trials:
+            folder, trials = arguments.folder / name / f"metaschedule-{each}", each * tasks
+            if metaschedule.finished(folder, trials):
+                continue
+            with process(arguments.threads) as worker, PeakMemory() as memory:
+                job = (metaschedule_network.tune, name, target(arguments.threads), folder, trials, min(each, 64))
+                outcome = worker.call(*job, limit=trials * CANDIDATE_LIMIT)
+            if outcome.failure:
+                raise RuntimeError(f"{name}: MetaSchedule failed: {outcome.message}")
+            measured, seconds = metaschedule.spent(folder)
+            print(f"{name}: {measured} measurements of MetaSchedule in {seconds:.0f} s", flush=True)
+            log.append(folder / "memory.jsonl", {"peak_bytes": memory.peak})
+
+
+def _latency(arguments: argparse.Namespace) -> None:
+    """Run the networks in turns, unless as many runs of the same measurements are known."""
+    for name in arguments.networks:
+        networks = dict(_compiled(name, arguments))
+        known = log.read(arguments.folder / name / "latency.jsonl")
+        counts = {what: len(_records(folder)) for what, (_, folder) in networks.items()}
+        done = {line["what"]: line for line in known}
+        wanted = {*networks, *(["pytorch"] if arguments.torch_python else [])}
+        if wanted <= set(done) and all(done[what].get("records") == counts[what] for what in networks):
+            continue
+        measured = _in_turns(name, {what: each for what, (each, _) in networks.items()}, arguments)
+        lines = [{"what": what, "seconds": seconds, "records": counts.get(what)} for what, seconds in measured.items()]
+        log.append(arguments.folder / name / "latency.jsonl", *lines)
+
+
+def _compiled(name: str, arguments: argparse.Namespace) -> Iterator[tuple[str, tuple[CompiledNetwork, Path]]]:
+    """The compiled networks by what they are, with the folder of the measurements that they rest on."""
+    extraction, folder = _extraction(name, arguments), arguments.folder / name
+    yield "untuned", (compile_network(extraction), folder)
+    records = _records(folder / "ours")
+    for each in arguments.trials:
+        if _measured(records) >= each * len(extraction.tasks):
+            first = first_measurements(records, each * len(extraction.tasks))
+            yield f"gausstune, {each}", (compile_network(extraction, log=first, check=False), folder / "ours")
+    for each in arguments.metaschedule_trials:
+        searched = folder / f"metaschedule-{each}"
+        if metaschedule.finished(searched, each * len(extraction.tasks)):
+            theirs = metaschedule_network.prepared(extraction)
+            yield f"metaschedule, {each}", (compile_network(theirs, database=searched, check=False), searched)
+
+
+def _records(folder: Path) -> list[Record]:
+    return read_records(folder / FOLDER_LOG) if (folder / FOLDER_LOG).exists() else []
+
+
+def _measured(records: Sequence[Record]) -> int:
+    """How many configurations were measured, TVM's default schedules left out."""
+    return sum(record.config is not None for record in records)
+
+
+def first_measurements(records: Sequence[Record], trials: int) -> list[Record]:
+    """What a tuning with a budget of `trials` would have measured: so many configurations, and the default schedules."""
+    configurations = itertools.accumulate(record.config is not None for record in records)
+    return [record for record, count in zip(records, configurations, strict=True) if count <= trials]
+
+
+def _in_turns(name: str, networks: dict[str, CompiledNetwork], arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """The seconds of every run."""
+    runs = -(-arguments.runs // ROUNDS)
+    seconds: dict[str, list[float]] = {what: [] for what in networks}
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        worker = stack.enter_context(process(arguments.threads))
+        torch = None
+        if arguments.torch_python:
+            torch = stack.enter_context(TorchNetwork(arguments.torch_python, name, threads=arguments.threads))
+            seconds["pytorch"] = []
+        paths = {what: f"{folder}/{place}.so" for place, what in enumerate(networks)}
+        for what, each in networks.items():
+            each.save(paths[what])
+        inputs = networks["untuned"].inputs
+        for turn in range(ROUNDS):
+            for names, count in ((["untuned"], max(1, runs // 10)), ([what for what in paths if what != "untuned"], runs)):
+                job = (jobs.latencies, [paths[what] for what in names], inputs, "llvm", count)
+                outcome = worker.call(*job, limit=3600)
+                if outcome.failure:
+                    raise RuntimeError(f"{name}: a compiled network does not run: {outcome.message}")
+                for what, measured in zip(names, outcome.value[0], strict=True):
+                    seconds[what] += measured
+            if torch is not None:
+                torch.seconds(3)
+                seconds["pytorch"] += torch.seconds(runs)
+            print(f"{name}: {turn + 1} of {ROUNDS} rounds of latencies", flush=True)
+    return seconds
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    """Write the tables and the picture."""
+    network_latency_report.write(arguments.folder, arguments.networks, arguments.results)
+
+
+STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
+    "tune": _tune,
+    "metaschedule": _metaschedule,
+    "latency": _latency,
+    "report": _report,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
