@@ -33,7 +33,10 @@ def build(task: Task, config: Config | None = None) -> Any:
     if config is not None:
         own = task.own(config)
         if own is None:
-            raise ValueError(f"config: {config} is of the enlarged space; make the task with enlarged=True.")
+            raise ValueError(
+                f"config: {config} is of the enlarged space or of other candidates; make the task with enlarged=True, or with "
+                "candidates that have it."
+            )
         knobs = task.space.from_config(own)
         if not task.space.valid(knobs[None]).all():
             raise ValueError(f"config: {config} is refused on {task.target}; take one of task.space.")
@@ -51,16 +54,21 @@ def schedule(function: Any, operator: str, target: Target, config: Config | None
     """The function under a configuration of its template, or under TVM's default schedule for None."""
     if config is not None:
         return templates.find(operator, target.kind).schedule(function, config, target).mod["main"]
+    return default_schedules(tvm.IRModule({"main": function}), target)["main"]
+
+
+def default_schedules(module: Any, target: Target) -> Any:
+    """A module whose unscheduled functions have TVM's default schedules: none on a CPU, its pipeline's rules on a GPU."""
     if target.kind != "cuda":
-        return function
+        return module
     from tvm.s_tir import dlight
 
     rules = dlight.gpu
-    with target.tvm:  # the rules of TVM's own CUDA pipeline, in its order
+    with target.tvm:  # in the order of TVM's own CUDA pipeline
         apply = dlight.ApplyDefaultSchedule(
             rules.Matmul(), rules.GEMV(), rules.Reduction(), rules.GeneralReduction(), rules.Fallback()
         )
-        return apply(tvm.IRModule({"main": function}))["main"]
+        return apply(module)
 
 
 def compiled(functions: dict[str, Any], target: Target) -> Any:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tvm_bridge.measure.base import ErrorCategory
 
@@ -48,28 +48,48 @@ class Progress:
 
 @contextmanager
 def reporter(task: Task, trials: int, place: bool | tuple[int, int] = True) -> Iterator[Callable[[Progress], None]]:
-    """Show progress on the standard error stream; `place` is the task's number and how many there are."""
-    show = _bar if sys.stderr.isatty() else _lines
+    """Show a task's progress on the standard error stream; `place` is the task's number and how many there are."""
+    position = place if isinstance(place, tuple) else (1, 1)
+    unit = "GFLOPS" if task.flop is not None else "runs/s"
+    title = f"{task.name} on {task.target.kind}" if position[1] == 1 else f"{position[0]}/{position[1]} {task.name}"
     last: Progress | None = None
-    with show(task, trials, place if isinstance(place, tuple) else (1, 1)) as report:
+    with display(title, trials) as show:
 
-        def remember(progress: Progress) -> None:
+        def report(progress: Progress) -> None:
             nonlocal last
             last = progress
-            report(progress)
+            failed = f", {sum(progress.errors.values())} failed" if progress.errors else ""
+            default = f", default {progress.default:.4g}" if progress.default else ""
+            number = f"[Task {position[0]:2d}/{position[1]:2d}]"
+            speeds = f"Current/Best: {progress.current:7.2f}/{progress.best:7.2f} {unit}"
+            show(
+                progress.trial,
+                f"best {progress.best:.4g} {unit}, now {progress.current:.4g}{default}{failed}",
+                f"{number}  {speeds} | Progress: ({progress.trial}/{trials}) | {progress.seconds:.2f} s",
+            )
 
-        yield remember
-    if last is not None and last.errors:
-        print(f"Failed: {summary(last.errors, last.messages)}", file=sys.stderr, flush=True)
+        yield report
+    if last is not None:
+        tell_failures(last.errors, last.messages)
+
+
+Show: TypeAlias = Callable[[int, str, str], None]
+"""Takes the trials so far, the figures to stand beside a bar, and the line to stand for both."""
 
 
 @contextmanager
-def _bar(task: Task, trials: int, position: tuple[int, int]) -> Iterator[Callable[[Progress], None]]:
+def display(title: str, trials: int) -> Iterator[Show]:
+    """Show on the standard error stream how far work has come: a bar on a terminal, now and then a line elsewhere."""
+    with (_bar if sys.stderr.isatty() else _lines)(title, trials) as show:
+        yield show
+
+
+@contextmanager
+def _bar(title: str, trials: int) -> Iterator[Show]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    unit = _unit(task)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -78,47 +98,32 @@ def _bar(task: Task, trials: int, position: tuple[int, int]) -> Iterator[Callabl
         TimeElapsedColumn(),
     )
     with Bar(*columns, console=Console(stderr=True)) as bar:
-        line = bar.add_task(_title(task, position), total=trials, figures=f"best - {unit}")
-
-        def report(progress: Progress) -> None:
-            failed = f", {sum(progress.errors.values())} failed" if progress.errors else ""
-            default = f", default {progress.default:.4g}" if progress.default else ""
-            figures = f"best {progress.best:.4g} {unit}, now {progress.current:.4g}{default}{failed}"
-            bar.update(line, completed=progress.trial, figures=figures)
-
-        yield report
+        row = bar.add_task(title, total=trials, figures="")
+        yield lambda trial, figures, _: bar.update(row, completed=trial, figures=figures)
 
 
 @contextmanager
-def _lines(task: Task, trials: int, position: tuple[int, int]) -> Iterator[Callable[[Progress], None]]:
-    last: Progress | None = None
+def _lines(title: str, trials: int) -> Iterator[Show]:
+    last = ""
     written = time.monotonic()
 
-    def write(progress: Progress, end: str) -> None:
-        number = f"[Task {position[0]:2d}/{position[1]:2d}]"
-        figures = f"Current/Best: {progress.current:7.2f}/{progress.best:7.2f} {_unit(task)}"
-        count = f"Progress: ({progress.trial}/{trials})"
-        print(f"{number}  {figures} | {count} | {progress.seconds:.2f} s{end}", file=sys.stderr, flush=True)
-
-    def report(progress: Progress) -> None:
+    def show(_trial: int, _figures: str, line: str) -> None:
         nonlocal last, written
-        last = progress
+        last = line
         if time.monotonic() - written > QUIET_SECONDS:
             written = time.monotonic()
-            write(progress, "")
+            print(line, file=sys.stderr, flush=True)
 
-    print(f"{_title(task, position)}, {trials} trials", file=sys.stderr, flush=True)
-    yield report
-    if last is not None:
-        write(last, " Done.")
-
-
-def _unit(task: Task) -> str:
-    return "GFLOPS" if task.flop is not None else "runs/s"
+    print(f"{title}, {trials} trials", file=sys.stderr, flush=True)
+    yield show
+    if last:
+        print(f"{last} Done.", file=sys.stderr, flush=True)
 
 
-def _title(task: Task, position: tuple[int, int]) -> str:
-    return f"{task.name} on {task.target.kind}" if position[1] == 1 else f"{position[0]}/{position[1]} {task.name}"
+def tell_failures(errors: Counter[ErrorCategory], messages: dict[ErrorCategory, str]) -> None:
+    """Print how many failed and why on the standard error stream, if any did."""
+    if errors:
+        print(f"Failed: {summary(errors, messages)}", file=sys.stderr, flush=True)
 
 
 def summary(errors: Counter[ErrorCategory], messages: dict[ErrorCategory, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections import Counter
@@ -57,7 +58,12 @@ class TuneResult:
 
 @dataclass
 class Session:
-    """The measurements of one call of `tune`: what the log knew, what is measured now, and who hears of it."""
+    """The measurements of one tuning of a task: what the log knew, what is measured now, and who hears of it.
+
+    - `trials`: the budget that callbacks are told.
+    - `best`, `default`: throughput of the best configuration so far and of TVM's default schedule, 0.0 without one.
+    - `best_seconds`, `default_seconds`: the least time so far, the default's among them, and the default's; infinite without.
+    """
 
     task: Task
     measurer: Measurer
@@ -67,25 +73,29 @@ class Session:
     records: list[Record] = field(default_factory=list)
     best: float = 0.0
     default: float = 0.0
+    best_seconds: float = math.inf
+    default_seconds: float = math.inf
     errors: Counter[ErrorCategory] = field(default_factory=Counter)
     messages: dict[ErrorCategory, str] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
-    seconds_default: float = 0.0
+    spent_on_default: float = 0.0
     complaint: str = ""
 
     def __post_init__(self) -> None:
         self._known: dict[int, Measurement] = {}
+        self._key = self.task.key  # it hashes the function
         device = self.measurer.device(self.task)
         if self.log is None:
             return
         for record in self.log.records:
+            if record.key != self._key:
+                continue
             config = record.config and self.task.own(record.config)
-            if record.key == self.task.key and (config or record.config is None):
-                self._check(replace(record, config=config), device)
-                self._known.setdefault(record.index, record.measurement)
+            if config or record.config is None:
+                self._known.setdefault(self._number(replace(record, config=config), device), record.measurement)
 
-    def _check(self, record: Record, device: str) -> None:
-        """Refuse a record of this task that was made elsewhere or means something else."""
+    def _number(self, record: Record, device: str) -> int:
+        """The number here of a record's configuration; a record that was made elsewhere or means something else is refused."""
         assert self.log is not None
         if record.measurement.device not in ("", device):
             raise ValueError(
@@ -93,19 +103,21 @@ class Session:
                 f"{device!r}; use another log."
             )
         try:
-            known = (
-                record.config is None or self.task.space.to_index(self.task.space.from_config(record.config)) == record.index
-            )
+            space, config = self.task.space, record.config
+            number = DEFAULT_INDEX if config is None else space.to_index(space.from_config(config))
         except ValueError:
-            known = False
-        if not known:
+            number = None
+        if number is None or (number != record.index and record.candidates == self.task.candidates):
             raise ValueError(
                 f"log: {self.log.path} numbers this task's configurations otherwise, for another version of its template; "
                 "use another log."
             )
+        return int(number)
 
     def measure_default(self) -> None:
-        """Measure TVM's default schedule, unless the log knows it."""
+        """Measure TVM's default schedule, unless the log knows it or the measurer cannot."""
+        if not self.measurer.has_default:
+            return
         before = time.perf_counter()
         if DEFAULT_INDEX in self._known:
             self._note(DEFAULT_INDEX, None, self._known[DEFAULT_INDEX], reused=True)
@@ -116,7 +128,7 @@ class Session:
         if not self.default:
             failure = self.records[-1].measurement
             self.complaint = f"TVM's default schedule failed ({failure.error.name}: {failure.message})"
-        self.seconds_default = time.perf_counter() - before
+        self.spent_on_default = time.perf_counter() - before
 
     def measure(self, knobs: Batch) -> Generator[tuple[int, float]]:
         """Yield `(row, throughput)`: what is known first, then the rest as it is measured; a repeat is measured once."""
@@ -143,13 +155,14 @@ class Session:
 
     def _note(self, index: int, config: Config | None, measurement: Measurement, *, reused: bool) -> float:
         """Keep a measurement, log it, tell the callbacks; returns its throughput."""
-        record = Record(self.task.key, index, config, measurement)
+        record = Record(self._key, index, config, measurement, self.task.candidates)
         if self.log is not None and not reused:
             self.log.append(record)
         self.records.append(record)
         throughput = self.task.gflops(measurement.cost) if measurement.ok else 0.0
+        self.best_seconds = min(self.best_seconds, measurement.cost)
         if config is None:
-            self.default = throughput
+            self.default, self.default_seconds = throughput, measurement.cost
         else:
             self._known[index] = measurement
             self.best = max(self.best, throughput)
@@ -158,7 +171,7 @@ class Session:
                 self.messages.setdefault(measurement.error, measurement.message)
         progress = Progress(
             record,
-            len(self.records) - (self.records[0].index == DEFAULT_INDEX),
+            self.tried,
             self.trials,
             throughput,
             self.best,
@@ -172,12 +185,16 @@ class Session:
             callback(progress)
         return throughput
 
+    @property
+    def tried(self) -> int:
+        """How many configurations were measured, the default left out."""
+        return len(self.records) - (bool(self.records) and self.records[0].index == DEFAULT_INDEX)
+
     def result(self, run: Run) -> TuneResult:
         """The outcome, or `TuningError` where nothing works."""
         working = [self._candidate(record) for record in self.records if record.measurement.ok]
-        tried = sum(record.index != DEFAULT_INDEX for record in self.records)
-        if tried and sum(self.errors.values()) == tried:
-            explanation = f"{self.task.name}: all {tried} trials failed: {summary(self.errors, self.messages)}"
+        if self.tried and sum(self.errors.values()) == self.tried:
+            explanation = f"{self.task.name}: all {self.tried} trials failed: {summary(self.errors, self.messages)}"
             if not working:
                 raise TuningError(f"{'; '.join(filter(None, [explanation, self.complaint]))}.")
             warnings.warn(f"{explanation}; TVM's default schedule is all there is.", stacklevel=3)
@@ -197,7 +214,7 @@ class Session:
             tuple(self.records),
             dict(self.errors),
             run.seconds_searching,
-            run.seconds_measuring + self.seconds_default,
+            run.seconds_measuring + self.spent_on_default,
             run.stopped,
         )
 

@@ -20,6 +20,8 @@ from tvm_bridge.session import Session, TuneResult
 from tvm_bridge.task import Task
 
 if TYPE_CHECKING:
+    from search.driver import Search
+    from search.history import Source
     from search.methods import Method
 
 
@@ -59,29 +61,16 @@ def tune(
     **Raises:** `ValueError` for an argument out of range or a log of another device, `DeviceError` if the target has no device
     here, `TuningError` if nothing that was tried works. Ctrl-C passes through; the log keeps every finished measurement.
     """
-    from search.methods import find, learns_from_history  # here: they load the surrogates, which builders never need
-
-    make = find(method)
-    for name, value in (("trials", trials), ("early_stopping", early_stopping), ("time_limit", time_limit)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name}: {value} must be greater than 0.")
-    if not 0 <= seed < 1 << 32:  # JAX would fold others onto these
-        raise ValueError(f"seed: {seed} must lie in 0 .. {(1 << 32) - 1}.")
-    options: dict[str, Any] = {}
-    if learns_from_history(make):
-        options["history"] = sources(history, task) if history is not None else []
-    elif history is not None:
-        raise ValueError(f"history: method {method!r} does not learn from other tasks; leave `history` out.")
-    keep_compiled()
-    proposals = make(task.space, key=jax.random.key(seed), **options)
+    check_limits(trials=trials, early_stopping=early_stopping, time_limit=time_limit, seed=seed)
+    propose = proposer(method, seed=seed, learns=history is not None)
+    proposals = propose(task, [] if history is None else sources(history, task))
     with ExitStack() as stack:
         if measurer is None:
             measurer = task.measurer or stack.enter_context(Local())
         session = Session(task, measurer, RecordLog(log) if log is not None else None, trials)
         report = stack.enter_context(reporter(task, trials, progress)) if progress else None
         session.callbacks = [*([report] if report else []), *callbacks]
-        if measurer.has_default:
-            session.measure_default()
+        session.measure_default()
         run = search.run(
             proposals,
             session.measure,
@@ -90,6 +79,35 @@ def tune(
             time_limit=time_limit,
         )
     return session.result(run)
+
+
+def check_limits(*, trials: int, early_stopping: int | None, time_limit: float | None, seed: int) -> None:
+    """Refuse limits that are not above 0 and seeds that JAX would fold onto others."""
+    for name, value in (("trials", trials), ("early_stopping", early_stopping), ("time_limit", time_limit)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name}: {value} must be greater than 0.")
+    if not 0 <= seed < 1 << 32:
+        raise ValueError(f"seed: {seed} must lie in 0 .. {(1 << 32) - 1}.")
+
+
+def proposer(method: str | Method, *, seed: int, learns: bool) -> Callable[[Task, Sequence[Source]], Search]:
+    """Find the method: a function of a task, and what is known of others, that starts a search.
+
+    **Raises:** `ValueError` if there is no such method, or it does not learn from other tasks although there is a history.
+    """
+    from search.methods import find, learns_from_history  # here: they load the surrogates, which builders never need
+
+    make = find(method)
+    learner = learns_from_history(make)
+    if learns and not learner:
+        raise ValueError(f"history: method {method!r} does not learn from other tasks; leave `history` out.")
+    keep_compiled()
+
+    def propose(task: Task, known: Sequence[Source]) -> Search:
+        options: dict[str, Any] = {"history": known} if learner else {}
+        return make(task.space, key=jax.random.key(seed), **options)
+
+    return propose
 
 
 def default_seconds(task: Task, *, measurer: Measurer | None = None) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,13 +118,14 @@ def _export(executable: Any, path: str) -> None:
 
 
 class Runner:
-    """The state of a runner process: the device it holds and the subject it is prepared for."""
+    """The state of a runner process: the device it holds, the subject it is prepared for, and the references it has made."""
 
     def __init__(self) -> None:
         self.session: Any = None
         self.subject: Subject | None = None
         self.inputs: list[np.ndarray] = []
         self.expected: np.ndarray | None = None
+        self.references: dict[Subject, np.ndarray] = {}  # of all subjects: those of a network take turns
 
 
 _runner = Runner()
@@ -140,18 +142,23 @@ def prepare(subject: Subject, tracker: Tracker | None, session_limit: float, che
     if tracker is None and isinstance(absent := local_device(subject.target.kind), Unreachable):
         return absent
     if _runner.subject != subject:
-        function = subject.prim_func()
-        *inputs, (output, dtype) = shapes(function)
+        *inputs, output = shapes(subject.prim_func())
         generator = np.random.default_rng(0)
-        _runner.inputs = [generator.uniform(-1, 1, shape).astype(kind) for shape, kind in inputs]
-        if check and subject.function is None:
-            _runner.expected = subject.workload.reference(*_runner.inputs)
-        elif check:  # an epilogue has no NumPy form: TVM's own unscheduled code is the reference
-            result = tvm.runtime.tensor(np.empty(output, dtype))
-            compiled({"main": function}, Target("llvm")).mod["main"](*map(tvm.runtime.tensor, _runner.inputs), result)
-            _runner.expected = result.numpy()
+        _runner.inputs = [generator.uniform(-1, 1, shape).astype(dtype) for shape, dtype in inputs]
+        if check and subject not in _runner.references:
+            _runner.references[subject] = _reference(subject, _runner.inputs, output)
+        _runner.expected = _runner.references.get(subject)
         _runner.subject = subject
     return local_device(subject.target.kind) if tracker is None else _remote_device(tracker, session_limit)
+
+
+def _reference(subject: Subject, inputs: Sequence[np.ndarray], output: Shape) -> np.ndarray:
+    """The result by NumPy, or by TVM's own unscheduled code for a function with an epilogue, which has no NumPy form."""
+    if subject.function is None:
+        return subject.workload.reference(*inputs)
+    result = tvm.runtime.tensor(np.empty(*output))
+    compiled({"main": subject.prim_func()}, Target("llvm")).mod["main"](*map(tvm.runtime.tensor, inputs), result)
+    return result.numpy()
 
 
 def local_device(kind: str) -> str | Unreachable:

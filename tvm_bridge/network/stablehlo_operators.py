@@ -44,7 +44,8 @@ def constant(operation: Any) -> Any:
     """A constant with its value."""
     value = operation.attributes["value"]
     if dtype(operation.result) == "bool":
-        flags = [bool(each) for each in ir.DenseIntElementsAttr(value)]
+        bits: Any = ir.DenseIntElementsAttr(value)
+        flags = [bool(each) for each in bits]
         return relax.const(np.reshape(flags, shape(operation.result)), "bool")
     return relax.const(np.array(ir.DenseElementsAttr(value), dtype(operation.result)), dtype(operation.result))
 

@@ -1,0 +1,137 @@
+"""A compiled network computes what the untuned one does, wherever its schedules come from, and needs TVM's runtime alone."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from tests.tvm_bridge.network.small_network import SHAPE, small_network
+from tvm_bridge.measure.base import ErrorCategory, Measurement
+from tvm_bridge.network import compile as compiling
+from tvm_bridge.network.benchmark import benchmark
+from tvm_bridge.network.compile import compile_network
+from tvm_bridge.network.database import best_schedules, export_database, open_database
+from tvm_bridge.network.extract import extract_tasks
+from tvm_bridge.records import Record
+
+
+def _record(task, knobs, seconds):
+    index = -1 if knobs is None else int(task.space.to_index(knobs[None])[0])
+    config = None if knobs is None else task.space.to_config(knobs)
+    return Record(task.key, index, config, Measurement((seconds,), ErrorCategory.NO_ERROR, "", 0.0, 0.0, ""))
+
+
+@pytest.fixture(scope="module")
+def extraction():
+    return extract_tasks(small_network(), "llvm")
+
+
+@pytest.fixture(scope="module")
+def records(extraction):
+    """A direct configuration of every task, and one with Winograd's algorithm, faster, where there is one."""
+    found = []
+    for each in extraction.tasks:
+        sampled = each.task.space.sample(jax.random.key(0), 20)
+        configs = [each.task.space.to_config(row) for row in sampled]
+        algorithms = {config.get("winograd", 0): row for row, config in zip(sampled, configs, strict=True)}
+        found += [_record(each.task, row, 1e-3 / (1 + m)) for m, row in algorithms.items()]
+    return found
+
+
+@pytest.fixture(scope="module")
+def untuned(extraction):
+    return compile_network(extraction)
+
+
+@pytest.fixture(scope="module")
+def tuned(extraction, records):
+    return compile_network(extraction, log=records, check=False)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return np.random.default_rng(1).normal(size=SHAPE).astype("float32")
+
+
+def test_the_tuned_network_agrees_with_the_untuned(extraction, tuned, untuned, data):
+    assert set(tuned.tuned) == {name for each in extraction.tasks for name in each.functions}
+    assert untuned.tuned == ()
+    np.testing.assert_allclose(tuned(data), untuned(data), rtol=1e-4, atol=1e-3)
+
+
+def test_winograds_algorithm_is_in_the_database_beside_a_direct_schedule(extraction, records):
+    first = extraction.tasks[0].task
+    fast, direct = best_schedules(first, records)
+    assert fast.seconds < direct.seconds
+    assert direct.start is first.function
+    assert fast.start is not first.function
+
+
+def test_a_default_that_is_faster_stays(extraction, records, untuned):
+    defaults = [_record(each.task, None, 1e-9) for each in extraction.tasks]
+    assert compile_network(extraction, log=[*records, *defaults]).tuned == untuned.tuned
+
+
+def test_a_database_goes_out_and_comes_back_and_tvm_reads_it(extraction, records, untuned, data, tmp_path):
+    export_database(extraction, records, tmp_path / "database")
+    back = compile_network(extraction, database=tmp_path / "database", check=False)
+    assert set(back.tuned) == {name for each in extraction.tasks for name in each.functions}
+    np.testing.assert_allclose(back(data), untuned(data), rtol=1e-4, atol=1e-3)
+    with pytest.raises(ValueError, match="has a database already"):
+        export_database(extraction, records, tmp_path / "database")
+    from tvm import relax
+
+    with extraction.target.tvm, open_database(tmp_path / "database"):
+        applied = relax.transform.MetaScheduleApplyDatabase()(extraction.module)
+    scheduled = [name for name in extraction.calls if (applied[name].attrs or {}).get("tirx.is_scheduled")]
+    assert set(scheduled) == set(back.tuned)
+
+
+def test_the_saved_library_runs_with_the_runtime_alone(tuned, untuned, data, tmp_path):
+    tuned.save(tmp_path / "network.so")
+    np.save(tmp_path / "data.npy", data)
+    script = (
+        "import sys, numpy, tvm; from tvm import relax\n"
+        "machine = relax.VirtualMachine(tvm.runtime.load_module(sys.argv[1]), tvm.cpu())\n"
+        "numpy.save(sys.argv[3], machine['main'](tvm.runtime.tensor(numpy.load(sys.argv[2]))).numpy())\n"
+        "assert not any(name.split('.')[0] in ('tvm_bridge', 'search', 'jax') for name in sys.modules)\n"
+    )
+    paths = [str(tmp_path / name) for name in ("network.so", "data.npy", "result.npy")]
+    subprocess.run([sys.executable, "-c", script, *paths], check=True, timeout=120, capture_output=True)
+    np.testing.assert_allclose(np.load(paths[2]), untuned(data), rtol=1e-4, atol=1e-3)
+
+
+def test_the_faster_one_is_returned_and_a_slower_one_is_told(extraction, records, tuned, untuned, monkeypatch):
+    monkeypatch.setattr(compiling, "_compiled", lambda _, schedules, __: tuned if schedules else untuned)
+    monkeypatch.setattr(compiling, "_compare", lambda *_: (2e-3, 1e-3))
+    assert compile_network(extraction, log=records) is tuned
+    monkeypatch.setattr(compiling, "_compare", lambda *_: (1e-3, 2e-3))
+    with pytest.warns(UserWarning, match="small: tuned it takes 2 ms, by default 1 ms; the default is kept"):
+        assert compile_network(extraction, log=records) is untuned
+
+
+def test_both_are_compared_in_a_process_of_their_own(tuned, untuned):
+    assert all(seconds > 0 for seconds in compiling._compare(untuned, tuned))
+
+
+def test_latencies_are_logged_by_name(tuned, untuned, tmp_path):
+    measured = benchmark({"default": untuned, "tuned": tuned}, runs=3, log=tmp_path)
+    assert [len(latency.seconds) for latency in measured.values()] == [3, 3]
+    lines = [json.loads(line) for line in (tmp_path / "latency.jsonl").read_text().splitlines()]
+    assert {line["what"]: line["seconds"] for line in lines} == {
+        name: latency.seconds.tolist() for name, latency in measured.items()
+    }
+
+
+def test_wrong_input_is_told_before_any_work(extraction, untuned, data, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"log: .*nowhere"):
+        compile_network(extraction, log=tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"database: .* has no database_workload.json"):
+        compile_network(extraction, database=tmp_path)
+    with pytest.raises(ValueError, match=r"inputs: .* are not the network's"):
+        untuned(data[:, :4])
+    with pytest.raises(ValueError, match=r"must end in \.so"):
+        untuned.save(tmp_path / "network.txt")

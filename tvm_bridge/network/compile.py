@@ -1,0 +1,176 @@
+"""A faster model out: a network compiled with the schedules that tuning found."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvm_bridge.measure.process import Worker
+from tvm_bridge.network import jobs, untuned
+from tvm_bridge.network.database import Tuned, best_schedules, commit, open_database, recorded_seconds
+from tvm_bridge.network.extract import Extraction, extract_tasks
+from tvm_bridge.records import Paths, Record, gather
+from tvm_bridge.target import Target
+
+TOLERANCE = 1e-4
+"""How far the outputs of the tuned and the untuned network may lie apart, as a share of the largest."""
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledNetwork:
+    """A network ready to run.
+
+    - `executable`: TVM's compiled Relax module.
+    - `target`: what it was compiled for.
+    - `inputs`: name, shape and dtype of each input.
+    - `tuned`: the functions that run under a tuned schedule; all others run under TVM's default, or a plain one on a CPU.
+    """
+
+    executable: Any
+    target: Target
+    inputs: tuple[tuple[str, tuple[int, ...], str], ...]
+    tuned: tuple[str, ...] = ()
+    _machine: list[Any] = field(default_factory=list, repr=False)
+
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray | list[np.ndarray]:
+        """Run the network; the number of threads is the environment's `TVM_NUM_THREADS`.
+
+        **Raises:** `ValueError` if the inputs are not the network's.
+        """
+        given = [(tuple(each.shape), str(each.dtype)) for each in inputs]
+        if given != [(shape, dtype) for _, shape, dtype in self.inputs]:
+            raise ValueError(f"inputs: {given} are not the network's, which are {list(self.inputs)}.")
+        if not self._machine:
+            self._machine.append(jobs.machine(self.executable, self.target.kind))
+        return jobs.outputs_of(self._machine[0], inputs, self.target.kind)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network as a library that TVM's runtime loads by itself.
+
+        `relax.VirtualMachine(tvm.runtime.load_module(path), device)["main"](*inputs)` runs it.
+
+        **Raises:** `ValueError` if the name does not end in .so or .tar.
+        """
+        check_library_name(path)
+        jobs.export(self.executable, str(path))
+
+
+def compile_network(
+    model: Any,
+    target: Any = "llvm",
+    *,
+    log: Paths | Sequence[Record] | None = None,
+    database: str | os.PathLike[str] | None = None,
+    check: bool = True,
+) -> CompiledNetwork:
+    """Compile a network with the schedules that tuning found.
+
+    **Arguments:**
+
+    - `model`: an `Extraction`, a `Network`, or whatever `load_network` reads.
+    - `target`: what to compile for; an `Extraction` has its own.
+    - `log`: the folder that `tune_network` wrote, logs of single tasks, or records; None for TVM's default schedules.
+    - `database`: the folder of a MetaSchedule database, ours or another tool's; of two schedules the faster counts.
+    - `check`: run the network with the tuned and with the default schedules. Where the first is not faster, a warning says so
+      and the second is returned.
+
+    **Raises:** `ValueError` naming the argument that does not fit; `RuntimeError` if the tuned network computes something else.
+    """
+    extraction = model if isinstance(model, Extraction) else extract_tasks(model, target)
+    foreign = None if database is None else open_database(database, existing=True)
+    tuned = _tuned(extraction, gather("log", log), foreign)
+    compiled = _compiled(extraction, tuned, foreign)
+    if not (check and compiled.tuned):
+        return compiled
+    default = _compiled(extraction, {}, None)
+    before, after = _compare(default, compiled)
+    if after < before:
+        return compiled
+    warnings.warn(
+        f"{extraction.network.name}: tuned it takes {after * 1e3:.4g} ms, by default {before * 1e3:.4g} ms; "
+        "the default is kept.",
+        stacklevel=2,
+    )
+    return default
+
+
+def check_library_name(path: str | os.PathLike[str]) -> None:
+    """Refuse a name for which no library can be written.
+
+    **Raises:** `ValueError` if it does not end in .so or .tar.
+    """
+    if Path(path).suffix not in (".so", ".tar"):
+        raise ValueError(f"path: {str(path)!r} must end in .so, or in .tar to be linked elsewhere.")
+
+
+def _tuned(extraction: Extraction, records: Sequence[Record], foreign: Any) -> dict[str, Tuned]:
+    """The fastest of our schedules for each function of the fused module, where a foreign database has none that is faster."""
+    chosen: dict[str, Tuned] = {}
+    for each in extraction.tasks:
+        for tuned in best_schedules(each.task, records)[:1]:
+            if foreign is None or tuned.seconds <= recorded_seconds(foreign, each.task.function, each.task.target):
+                chosen |= dict.fromkeys(each.functions, tuned)
+    return chosen
+
+
+def _compiled(extraction: Extraction, tuned: dict[str, Tuned], foreign: Any) -> CompiledNetwork:
+    """The network under some schedules; the rest under plain ones on a CPU, under TVM's default ones elsewhere.
+
+    Without any schedules it is TVM's default throughout.
+    """
+    import tvm
+    from tvm.relax import transform
+    from tvm.s_tir.meta_schedule.database import MemoryDatabase, UnionDatabase
+
+    from tvm_bridge.build import default_schedules
+
+    target, module = extraction.target, tvm.IRModule(extraction.module.functions)
+    database = MemoryDatabase()
+    for name, each in tuned.items():
+        module.update_func(module.get_global_var(name), each.start)
+        commit(database, each, target)
+    if foreign is not None:
+        database = UnionDatabase(database, foreign)
+    functions = [name for name in extraction.calls if recorded_seconds(database, module[name], target) < float("inf")]
+    with target.tvm, database:
+        module = tvm.ir.transform.Sequential(
+            [
+                transform.MetaScheduleApplyDatabase(),
+                transform.SplitLayoutRewritePreproc(),
+                transform.FoldConstant(),
+                transform.DeadCodeElimination(),
+            ]
+        )(module)
+    if target.kind == "llvm" and functions:
+        for variable in module.get_global_vars():
+            if variable.name_hint in extraction.uncovered:
+                module.update_func(variable, untuned.scheduled(module[variable], target))
+    executable = tvm.compile(default_schedules(module, target), target=target.tvm)
+    return CompiledNetwork(executable, target, extraction.network.inputs, tuple(functions))
+
+
+def _compare(default: CompiledNetwork, tuned: CompiledNetwork, runs: int = 3) -> tuple[float, float]:
+    """The median seconds of both, in turns in a process of its own; their outputs must agree."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [os.path.join(folder, f"{name}.so") for name in ("default", "tuned")]
+        for compiled, path in zip((default, tuned), paths, strict=True):
+            compiled.save(path)
+        worker = Worker({"TVM_NUM_THREADS": str(tuned.target.threads)})
+        try:
+            answer = worker.call(jobs.compare, paths, tuned.inputs, tuned.target.kind, runs, limit=600)
+        finally:
+            worker.stop()
+    if answer.failure:
+        raise RuntimeError(f"the compiled network does not run: {answer.failure}, {answer.message}")
+    seconds, apart = answer.value
+    if not apart <= TOLERANCE:
+        raise RuntimeError(f"the tuned network's outputs differ from the default's by {apart:.2g} of the largest.")
+    before, after = (float(np.median(each)) for each in seconds)
+    return before, after

@@ -1,0 +1,126 @@
+"""Tuned schedules as a MetaSchedule database, which every other TVM tool can use, and other tools' databases for ours.
+
+A template that computes a function by another algorithm, Winograd's for example, first rewrites it; MetaSchedule's traces start
+from a given function and cannot. Such a schedule is stored for the rewritten function, and the best one that needs no rewriting
+for the function itself: `compile_network` uses the first, plain `relax.transform.MetaScheduleApplyDatabase` the second.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tvm_ffi
+
+from tvm_bridge import templates
+
+if TYPE_CHECKING:
+    from tvm_bridge.network.extract import Extraction
+    from tvm_bridge.records import Record
+    from tvm_bridge.target import Target
+    from tvm_bridge.task import Task
+
+FILES = ("database_workload.json", "database_tuning_record.json")
+"""MetaSchedule's names for the two files of a database in a folder."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A task's fastest schedule.
+
+    - `start`: the function that the schedule starts from: the task's own, or what a template rewrote it to.
+    - `schedule`: an `s_tir.Schedule`.
+    - `seconds`: of one run.
+    """
+
+    start: Any
+    schedule: Any
+    seconds: float
+
+
+def best_schedules(task: Task, records: Iterable[Record]) -> list[Tuned]:
+    """A task's fastest schedule, and the fastest that needs no rewriting if that is another; none if the default is faster."""
+    measured = [record for record in records if record.key == task.key and record.measurement.ok]
+    ranked = sorted(measured, key=lambda record: (record.measurement.cost, record.index))
+    template = templates.find(task.operator, task.target.kind)
+    found: list[Tuned] = []
+    for record in ranked:
+        if record.config is None:
+            break
+        config = task.own(record.config)
+        if config is None:
+            continue
+        start = templates.rewritten(template, task.function, config)
+        own = start is task.function
+        if own or not found:
+            found.append(Tuned(start, template.schedule(task.function, config, task.target), record.measurement.cost))
+        if own:
+            break
+    return found
+
+
+def export_database(extraction: Extraction, records: Iterable[Record], folder: str | os.PathLike[str]) -> Any:
+    """Write the tuned schedules of a network's tasks as a MetaSchedule database.
+
+    **Arguments:**
+
+    - `records`: as `read_records` gives them; those of other tasks are passed over.
+    - `folder`: made if it is not there; MetaSchedule's `work_dir`.
+
+    **Returns:** the `JSONDatabase`.
+
+    **Raises:** `ValueError` if the folder has a database already.
+    """
+    folder = Path(folder)
+    if any((folder / name).exists() for name in FILES):
+        raise ValueError(f"folder: {folder} has a database already; name another folder, or remove {' and '.join(FILES)}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    database, records = open_database(folder), list(records)
+    for each in extraction.tasks:
+        for tuned in best_schedules(each.task, records):
+            commit(database, tuned, extraction.target)
+    return database
+
+
+def open_database(folder: str | os.PathLike[str], *, existing: bool = False) -> Any:
+    """The MetaSchedule database in a folder, ours or another tool's; made if it is not there, unless it must exist.
+
+    **Raises:** `FileNotFoundError` if it must and does not.
+    """
+    from tvm.s_tir.meta_schedule.database import JSONDatabase
+
+    if existing and not all((Path(folder) / name).exists() for name in FILES):
+        raise FileNotFoundError(f"database: {folder} has no {' and '.join(FILES)}; name MetaSchedule's work_dir.")
+    workloads, tuning_records = (str(Path(folder) / name) for name in FILES)
+    return JSONDatabase(workloads, tuning_records)
+
+
+def commit(database: Any, tuned: Tuned, target: Target) -> None:
+    """Add a schedule to a MetaSchedule database."""
+    from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+    from tvm.s_tir.meta_schedule.database import TuningRecord
+
+    workload = database.commit_workload(_module(tuned.start))
+    # With the blocks that pack weights: MetaSchedule can remove copies alone, and Winograd's transform is none.
+    arguments = ArgInfo.from_entry_func(tuned.schedule.mod, remove_preproc=False)
+    record = TuningRecord(tuned.schedule.trace, workload, [tuned.seconds], target.tvm, arguments)
+    database.commit_tuning_record(record)
+
+
+def recorded_seconds(database: Any, function: Any, target: Target) -> float:
+    """The time that a database has for a function's best schedule; infinite if it has none."""
+    record = database.query_tuning_record(_module(function), target.tvm, "main")
+    if record is None or record.run_secs is None:
+        return float("inf")
+    times = [float(seconds) for seconds in record.run_secs]
+    return sum(times) / len(times)
+
+
+def _module(function: Any) -> Any:
+    """A function as MetaSchedule looks it up."""
+    from tvm.s_tir import meta_schedule  # noqa: F401 - registers the function asked for
+
+    return tvm_ffi.get_global_func("tvm.s_tir.meta_schedule.normalize_mod")(function)

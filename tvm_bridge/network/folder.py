@@ -1,0 +1,139 @@
+"""The folder of a network's tuning: what is tuned, every measurement, and a line for every round.
+
+- `network.json`: the network, its tasks, and how they are tuned.
+- `records.jsonl`: a log of all tasks' measurements.
+- `rounds.jsonl`: which task got measurements when, the seconds that took, and what the network then was predicted to take.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tvm_bridge.network.extract import Extraction
+from tvm_bridge.records import FOLDER_LOG, RecordLog
+
+
+@dataclass(frozen=True)
+class Round:
+    """Measurements that one task got.
+
+    - `task`: its name.
+    - `trials`: how many measurements.
+    - `seconds_searching`, `seconds_measuring`: time spent choosing and measuring.
+    - `best_seconds`, `network_seconds`: the task's best time, and the sum over the tasks of the network; infinite if unknown.
+    """
+
+    task: str
+    trials: int
+    seconds_searching: float
+    seconds_measuring: float
+    best_seconds: float
+    network_seconds: float
+
+
+class Folder:
+    """A network's tuning on disk; tuning that is started again with its folder goes on from what it holds.
+
+    **Arguments:**
+
+    - `path`: the folder; made if it is not there.
+    - `description`: what `network.json` is to say; see `describe`.
+
+    **Raises:** `ValueError` for a folder in which something else was tuned.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], description: Mapping[str, Any]) -> None:
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"log: {path} is a file; name a folder.")
+        _refuse_another(path / "network.json", description)
+        self.records = RecordLog(path / FOLDER_LOG)
+        _write(path / "network.json", json.dumps(description, indent=1) + "\n")
+        self._path = path / "rounds.jsonl"
+        self._known = _whole_lines(self._path)
+        self._number = 0
+        _write(self._path, "".join(line + "\n" for line in self._known))  # without what a crash has torn
+
+    def append(self, round_: Round) -> None:
+        """Write a round, unless it is one gone through again: the file keeps the seconds that it took at first."""
+        if self._number < len(self._known):
+            if _is_of(self._known[self._number], round_):
+                self._number += 1
+                return
+            del self._known[self._number :]  # from here on tuning takes another way: with a larger budget for example
+            _write(self._path, "".join(line + "\n" for line in self._known))
+        fields = {name: None if value == math.inf else value for name, value in asdict(round_).items()}
+        with open(self._path, "a") as file:
+            file.write(json.dumps(fields | {"timestamp": time.time()}) + "\n")
+
+
+def describe(extraction: Extraction, *, method: str, seed: int, trials: int) -> dict[str, Any]:
+    """What `network.json` says of a network and how it is tuned."""
+    keys = [each.task.key for each in extraction.tasks]
+    return {
+        "network": extraction.network.name,
+        "target": extraction.target.to_json(),
+        "method": method,
+        "seed": seed,
+        "trials": trials,
+        "enlarged": any(each.task.enlarged for each in extraction.tasks),
+        "tasks": [
+            {
+                "label": each.task.name,
+                "operator": key.operator,
+                "args": json.loads(key.args),
+                "function": key.function,
+                "count": each.count,
+                "flop": each.task.flop,
+            }
+            for each, key in zip(extraction.tasks, keys, strict=True)
+        ],
+        "uncovered": [{"function": name, "count": count} for name, count in extraction.uncovered.items()],
+    }
+
+
+def _refuse_another(path: Path, description: Mapping[str, Any]) -> None:
+    """The budget may differ; anything else would mix two tunings."""
+    if not path.exists():
+        return
+    try:
+        held = dict(json.loads(path.read_bytes()))
+    except ValueError as error:
+        raise ValueError(f"log: {path} does not describe a network ({error}); name another folder.") from error
+    for name in ("network", "target", "method", "seed", "enlarged"):
+        if held.get(name) != description[name]:
+            both = f"{held.get(name)!r}, not {description[name]!r}"
+            raise ValueError(f"log: {path.parent} holds a tuning with {name} {both}; name another folder.")
+    if held.get("tasks") != description["tasks"]:
+        raise ValueError(f"log: {path.parent} holds a tuning of another network of this name; name another folder.")
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The lines up to the first that a crash has torn."""
+    lines = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            json.loads(line)
+        except ValueError:
+            break
+        lines.append(line)
+    return lines
+
+
+def _is_of(line: str, round_: Round) -> bool:
+    fields = json.loads(line)
+    return (fields.get("task"), fields.get("trials")) == (round_.task, round_.trials)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file in one step that a crash cannot tear."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text)
+    temporary.replace(path)
