@@ -5,6 +5,14 @@ from tvm_bridge.measure import DeviceError, ErrorCategory, Measurement, Measurer
 from tvm_bridge.measure.local import Local
 from tvm_bridge.measure.replay import Replay
 from tvm_bridge.measure.rpc import RPC
+from tvm_bridge.network.benchmark import Latency, benchmark, hypervolume
+from tvm_bridge.network.compile import CompiledNetwork, compile_network
+from tvm_bridge.network.database import export_database
+from tvm_bridge.network.extract import Extraction, NetworkTask, extract_tasks
+from tvm_bridge.network.layouts import LayoutChoice, choose_layouts, in_layout
+from tvm_bridge.network.load import Network, load_network
+from tvm_bridge.network.result import NetworkResult
+from tvm_bridge.network.tune import tune_network
 from tvm_bridge.progress import Progress
 from tvm_bridge.records import Record, RecordLog, best_records, read_records
 from tvm_bridge.replay import replay
@@ -16,11 +24,18 @@ from tvm_bridge.tune import default_seconds, methods, tune
 __all__ = [
     "RPC",
     "Candidate",
+    "CompiledNetwork",
     "DeviceError",
     "ErrorCategory",
+    "Extraction",
+    "Latency",
+    "LayoutChoice",
     "Local",
     "Measurement",
     "Measurer",
+    "Network",
+    "NetworkResult",
+    "NetworkTask",
     "Progress",
     "Record",
     "RecordLog",
@@ -29,13 +44,22 @@ __all__ = [
     "Task",
     "TuneResult",
     "TuningError",
+    "benchmark",
     "best_records",
     "build",
+    "choose_layouts",
+    "compile_network",
     "conv2d",
     "default_seconds",
     "dense",
+    "export_database",
+    "extract_tasks",
+    "hypervolume",
+    "in_layout",
+    "load_network",
     "methods",
     "read_records",
     "replay",
     "tune",
+    "tune_network",
 ]

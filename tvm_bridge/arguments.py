@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from tvm_bridge.measure.compiling import Compiling
 from tvm_bridge.measure.local import Local
 from tvm_bridge.measure.rpc import RPC
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What a command adds itself to."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +37,15 @@ def number_or_pair(text: str) -> int | tuple[int, ...]:
     """Read "1" or "1,2"; for argparse."""
     numbers = extents(text)
     return numbers[0] if len(numbers) == 1 else numbers
+
+
+def options(text: str) -> tuple[str, tuple[Any, ...]]:
+    """Read the options of a knob, "tile_n=2,4,8" or "tile_rc=16x4,8x8"; for argparse."""
+    knob, _, values = text.partition("=")
+    try:
+        return knob, tuple(tuple(map(int, value.split("x"))) if "x" in value else int(value) for value in values.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a knob and its options such as tile_n=2,4,8") from None
 
 
 def positive(text: str) -> int:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from search.history import Source
-from tvm_bridge.records import Paths, Record, TaskKey, read_records
-from tvm_bridge.task import Task, task_of
-from tvm_bridge.workload import from_args
+from tvm_bridge.records import Paths, Record, TaskKey, gather
+from tvm_bridge.task import Task, task_recorded
 
 
 def sources(history: Paths | Sequence[Record], task: Task) -> list[Source]:
@@ -20,26 +16,23 @@ def sources(history: Paths | Sequence[Record], task: Task) -> list[Source]:
 
     **Raises:** `ValueError` if nothing is left to learn from.
     """
-    grouped: dict[TaskKey, list[Record]] = {}
-    for record in _records(history):
-        if record.config is not None and record.key != task.key and record.key.operator == task.operator:
-            grouped.setdefault(record.key, []).append(record)
-    found = [source for key, records in grouped.items() if (source := _source(key, records, task.enlarged))]
+    found = find_sources(gather("history", history), task)
     if not found:
         raise ValueError(f"history: it holds no record of another {task.operator} to learn from.")
     return found
 
 
-def _records(history: Paths | Sequence[Record]) -> Sequence[Record]:
-    items = [history] if isinstance(history, (str, os.PathLike)) else history
-    for item in items:
-        if not isinstance(item, Record) and not Path(item).exists():
-            raise FileNotFoundError(f"history: {item} is not there; give records, or logs of other tasks.")
-    return [record for item in items for record in ([item] if isinstance(item, Record) else read_records(item))]
+def find_sources(records: Sequence[Record], task: Task) -> list[Source]:
+    """The sources of `sources`; none is no error."""
+    grouped: dict[TaskKey, list[Record]] = {}
+    for record in records:
+        if record.config is not None and record.key != task.key and record.key.operator == task.operator:
+            grouped.setdefault(record.key, []).append(record)
+    return [source for key, records in grouped.items() if (source := _source(key, records, task))]
 
 
-def _source(key: TaskKey, records: Sequence[Record], enlarged: bool) -> Source | None:
-    task = task_of(from_args(key.operator, json.loads(key.args)), key.target, enlarged=enlarged)
+def _source(key: TaskKey, records: Sequence[Record], like: Task) -> Source | None:
+    task = task_recorded(key, [record.config for record in records if record.config], enlarged=like.enlarged)
     configs = [(config, record) for record in records if record.config and (config := task.own(record.config))]
     if not configs:
         return None

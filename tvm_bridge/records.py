@@ -16,7 +16,7 @@ import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -29,6 +29,9 @@ FAILED_SECONDS = 1e9
 
 DEFAULT_INDEX = -1
 """The index under which a log shows TVM's default schedule, which is no configuration of the space."""
+
+FOLDER_LOG = "records.jsonl"
+"""The log in the folder of a network's tuning."""
 
 TVM_VERSION = importlib.metadata.version("apache-tvm")
 
@@ -63,21 +66,23 @@ class Record:
     - `key`: the task.
     - `index`: the configuration's number in the task's space, `DEFAULT_INDEX` for TVM's default schedule.
     - `config`: `{knob: factors or value}`; a first factor of -1 means what remains. None for the default.
+    - `candidates`: the options of the knobs whose options were not the template's; they bear on the index alone.
     """
 
     key: TaskKey
     index: int
     config: dict[str, Any] | None
     measurement: Measurement
+    candidates: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The record as a line of a log, without its end."""
         entity = [_entity(name, value) for name, value in (self.config or {}).items()]
         operator = f"{self.key.operator}.{self.key.target.kind}" if self.key.operator in WORKLOADS else self.key.operator
-        extra_input = {"function": self.key.function} if self.key.function else {}
+        extra_input = {"function": self.key.function, "candidates": self.candidates}
         result = self.measurement
         line = {
-            "input": [str(self.key.target), operator, json.loads(self.key.args), extra_input],
+            "input": [str(self.key.target), operator, json.loads(self.key.args), {k: v for k, v in extra_input.items() if v}],
             "config": {"index": self.index, "code_hash": None, "entity": entity},
             "result": [list(result.seconds) or [FAILED_SECONDS], int(result.error), result.all_cost, result.timestamp],
             "version": 0.2,
@@ -112,7 +117,11 @@ class Record:
                 str(fields.get("device", "")),
             )
             index = int(fields["config"]["index"])
-            return cls(key, index, None if index == DEFAULT_INDEX else config, measurement)
+            candidates = {
+                knob: tuple(tuple(option) if isinstance(option, list) else option for option in options)
+                for knob, options in (fields["input"][3].get("candidates", {}) if len(fields["input"]) > 3 else {}).items()
+            }
+            return cls(key, index, None if index == DEFAULT_INDEX else config, measurement, candidates)
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a record of a measurement ({type(error).__name__}: {error})") from error
 
@@ -180,6 +189,25 @@ def read_records(paths: Paths) -> list[Record]:
                 except ValueError as error:
                     warnings.warn(f"{path}:{number}: left out, {error}.", stacklevel=2)
     return records
+
+
+def gather(argument: str, given: Paths | Iterable[Record] | None) -> list[Record]:
+    """Records given as such, as logs, or as the folder that `tune_network` wrote.
+
+    **Raises:** `FileNotFoundError` naming the argument if one is not there.
+    """
+    items = [given] if isinstance(given, (str, os.PathLike)) else given or ()
+    gathered: list[Record] = []
+    for item in items:
+        if isinstance(item, Record):
+            gathered.append(item)
+            continue
+        path = Path(item)
+        path = path / FOLDER_LOG if path.is_dir() else path
+        if not path.exists():
+            raise FileNotFoundError(f"{argument}: {path} is not there; give records, logs, or a tuning's folder.")
+        gathered += read_records(path)
+    return gathered
 
 
 def best_records(paths: Paths) -> dict[TaskKey, Record]:

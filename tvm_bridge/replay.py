@@ -19,8 +19,7 @@ from tvm_bridge.measure.base import ErrorCategory, Measurement
 from tvm_bridge.measure.replay import Replay
 from tvm_bridge.records import Paths, Record, TaskKey, read_records
 from tvm_bridge.target import Target
-from tvm_bridge.task import Task, task_of
-from tvm_bridge.workload import from_args
+from tvm_bridge.task import Task, task_recorded
 
 
 def replay(paths: Paths, *, missing: str = "error") -> list[Task]:
@@ -50,14 +49,15 @@ def _log_tasks(records: Iterable[Record], missing: str) -> list[Task]:
 
 
 def _log_task(key: TaskKey, records: list[Record], missing: str) -> Task:
-    task = task_of(from_args(key.operator, json.loads(key.args)), key.target)
-    if any(task.own(record.config) is None for record in records if record.config):
-        task = task_of(from_args(key.operator, json.loads(key.args)), key.target, enlarged=True)
+    configs = [record.config for record in records if record.config]
+    task = task_recorded(key, configs)
+    if any(task.own(config) is None for config in configs):
+        task = task_recorded(key, configs, enlarged=True)
     recorded: dict[int, list[Measurement]] = {}
     for record in records:
         if config := record.config and task.own(record.config):
             index = task.space.to_index(task.space.from_config(config))
-            if index != record.index:
+            if index != record.index and record.candidates == task.candidates:
                 warnings.warn(f"{task.name}: index {record.index} does not name {record.config}; it is {index}.", stacklevel=4)
             recorded.setdefault(index, []).append(record.measurement)
     rows = task.space.from_index(list(recorded))

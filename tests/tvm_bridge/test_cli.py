@@ -2,15 +2,17 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 import tvm_bridge
 from search.methods import METHODS
 from tests.tvm_bridge.record_strategies import AUTOTVM_LINE, record, small_task, write_log, write_table
-from tvm_bridge import Measurement, Measurer, read_records
+from tvm_bridge import Measurement, Measurer, NetworkResult, read_records
 from tvm_bridge.cli import main
 from tvm_bridge.measure.compiling import Compiling
+from tvm_bridge.network.result import TunedTask
 from tvm_bridge.networks import NETWORKS
 from tvm_bridge.records import DEFAULT_INDEX, Record
 from tvm_bridge.target import Target
@@ -18,7 +20,7 @@ from tvm_bridge.target import Target
 # The command prints warnings itself.
 pytestmark = pytest.mark.filterwarnings("default")
 
-COMMANDS = ["tune", "best", "replay", "devices", "methods"]
+COMMANDS = ["tune", "network", "compile", "benchmark", "best", "replay", "report", "devices", "methods"]
 SHAPE = "tune conv2d --data 1,4,6,6 --weight 8,4,3,3"
 
 
@@ -110,6 +112,18 @@ TYPED_WRONG = {
     "tune --network resnet-18 --layer rb1_conv1": "Did you mean 'rb1-conv1'",
     "tune --network resnet-18 --layer rb1-conv1 --padding 1": "--padding",
     "tune --network resnet-18 --layer rb1-conv1 --data 1,64,56,56": "--data",
+    "network": "NETWORK",
+    "network resnet-18 --trials 0": "--trials",
+    "network resnet-18 --method guessing": "random, grid",
+    "network resnet-18 --layer rb1-conv1": "--layer",
+    "network resnet-18 --rpc 127.0.0.1:9190": "--key",
+    "compile resnet-18": "--output",
+    "compile resnet-18 -o resnet.dll": ".so",
+    "compile resnet-18 -o resnet.so --log missing": "missing is not there",
+    "compile resnet18 -o resnet.so": "resnet-18",
+    "benchmark": "NETWORK",
+    "benchmark resnet-18 --runs 0": "--runs",
+    "benchmark resnet-18 --log missing": "missing is not there",
     "best": "LOG",
     "best missing.jsonl": "missing.jsonl",
     "best .": "directory",
@@ -188,11 +202,11 @@ def test_help_of_every_command(command, line):
 
 def test_help_names_every_command_and_shows_examples(command):
     _, output, _ = command("--help")
-    assert all(re.search(rf"^ +{name} ", output, re.MULTILINE) for name in COMMANDS)
+    assert all(re.search(rf"^ +{name}\b", output, re.MULTILINE) for name in COMMANDS)
     assert "gausstune tune --network resnet-18 --layer rb1-conv1" in output
 
 
-@pytest.mark.parametrize("name", ["tune", "replay"])
+@pytest.mark.parametrize("name", ["tune", "network", "replay"])
 def test_help_explains_every_option(command, name):
     """An option's line goes on, or the next line does, with words."""
     _, output, _ = command(f"{name} --help")
@@ -305,6 +319,17 @@ def test_tune_takes_the_enlarged_space(command, formula, what):
     assert '"winograd": ' in output
 
 
+def test_tune_takes_candidates(command, formula):
+    options = "--candidates tile_rc=1x4 --candidates auto_unroll_max_step=7,9"
+    code, output, _ = command(f"{SHAPE} --target cuda --method random --trials 4 {options}")
+    assert code == 0
+    assert '"tile_rc": [1, 4]' in output
+    assert re.search(r'"auto_unroll_max_step": [79],', output)
+    assert command(f"{SHAPE} --target cuda --candidates tile_rc=1xx")[0] == 2
+    code, _, complaint = command(f"{SHAPE} --target cuda --candidates tile_q=1")
+    assert (code, "candidates: 'tile_q' is not a knob" in complaint) == (2, True)
+
+
 def test_tune_says_where_the_default_is_the_best(command, formula):
     formula.default = 1e-9
     _, output, _ = command(f"{SHAPE} --target cuda --trials 3")
@@ -360,6 +385,31 @@ def test_measuring_arguments_reach_the_measurer(command, formula, where, address
     command(f"{SHAPE} --target cuda --trials 1 {MEASURING} {where}")
     options = {"number": 2, "repeat": 5, "min_repeat_ms": 0, "build_limit": 3.0, "run_limit": 4.5, "builders": 6}
     assert formula.made == (address, options | {"cache_flush": True, "check": False})
+
+
+# network
+
+
+def test_network_is_tuned_as_it_is_asked_for(command, formula, monkeypatch):
+    heard = []
+
+    def listen(*arguments, **options):
+        heard.append((arguments, options))
+        return tuned
+
+    failed = TunedTask(small_task(), 1, ("fused_conv2d",), None, "conv2d: all 7 trials failed.")
+    tuned = NetworkResult("small", (failed,), {"softmax": 1}, 1.0, 2.0, "trials")
+    monkeypatch.setattr(tvm_bridge, "tune_network", listen)
+    limits = "--method grid --trials 7 --seed 3 --early-stopping 5 --time-limit 2.5 --history a.jsonl"
+    code, output, _ = command(f"network small.onnx --target cuda --log kept --plain {limits} {MEASURING}")
+    (arguments, options), limited = heard[0], {"method": "grid", "trials": 7, "seed": 3, "early_stopping": 5, "time_limit": 2.5}
+    assert arguments == ("small.onnx", "cuda")
+    assert options == limited | {"history": ["a.jsonl"], "log": Path("kept"), "measurer": formula, "enlarged": False}
+    assert code == 1  # nothing works
+    assert output.splitlines() == [*str(tuned).splitlines(), "1.0 s searching, 2.0 s measuring"]
+    command("network resnet-18")
+    (arguments, options) = heard[1]
+    assert (arguments, options["log"], options["enlarged"], options["trials"]) == (("resnet-18", "llvm"), None, True, 600)
 
 
 # replay, methods, devices

@@ -1,0 +1,39 @@
+"""`gausstune benchmark`: the latency of a network, untuned and tuned."""
+
+from __future__ import annotations
+
+import argparse
+
+from tvm_bridge import arguments as common
+from tvm_bridge.arguments import Commands
+from tvm_bridge.commands.compile import add_network
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("benchmark", help="measure a network's latency before and after", description=run.__doc__)
+    add_network(parser)
+    parser.add_argument("--runs", type=common.positive, default=600, help="of the tuned network")
+    parser.add_argument("--default-runs", type=common.positive, default=20, help="of the untuned one, which is far slower")
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure the latency of a network under TVM's default schedules and under the tuned ones.
+
+    The latencies are appended to the tuning's folder, where `gausstune report` finds them.
+    """
+    from tvm_bridge.network.benchmark import benchmark
+    from tvm_bridge.network.compile import compile_network
+    from tvm_bridge.network.extract import extract_tasks
+    from tvm_bridge.records import gather
+
+    records = gather("--log", arguments.log)
+    extraction = extract_tasks(arguments.model, arguments.target)
+    folder = arguments.log if arguments.log is not None and arguments.log.is_dir() else None
+    default = compile_network(extraction)
+    print(f"default: {benchmark({'default': default}, runs=arguments.default_runs, log=folder)['default']}", flush=True)
+    tuned = compile_network(extraction, log=records, database=arguments.database)
+    if tuned.tuned:
+        print(f"tuned: {benchmark({'tuned': tuned}, runs=arguments.runs, log=folder)['tuned']}")
+    return 0

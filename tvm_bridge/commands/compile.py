@@ -1,0 +1,43 @@
+"""`gausstune compile`: a network with the schedules that tuning found, as a library."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tvm_bridge.arguments import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("compile", help="compile a network with what tuning found", description=run.__doc__)
+    add_network(parser)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="SO", help="the library, .so, or .tar of objects")
+    parser.add_argument("--export", type=Path, metavar="DIR", help="write the schedules as a MetaSchedule database, too")
+    parser.set_defaults(command=run)
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Add what names a network and its schedules."""
+    parser.add_argument("model", metavar="NETWORK", help="a name such as resnet-18, or a file: ONNX, StableHLO, TVM's JSON")
+    parser.add_argument("--target", default="llvm", help="llvm (this CPU), cuda, or a TVM target as JSON")
+    parser.add_argument("--log", type=Path, metavar="LOG", help="the folder of the network's tuning, or a log")
+    parser.add_argument("--database", type=Path, metavar="DIR", help="a folder with a MetaSchedule database")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compile a network with the schedules that tuning found, if they make it faster, into a library for TVM's runtime."""
+    from tvm_bridge.network.compile import check_library_name, compile_network
+    from tvm_bridge.network.database import export_database
+    from tvm_bridge.network.extract import extract_tasks
+    from tvm_bridge.records import gather
+
+    check_library_name(arguments.output)
+    records = gather("--log", arguments.log)
+    extraction = extract_tasks(arguments.model, arguments.target)
+    if arguments.export is not None:
+        export_database(extraction, records, arguments.export)
+    compiled = compile_network(extraction, log=records, database=arguments.database)
+    compiled.save(arguments.output)
+    print(f"{arguments.output}: {len(compiled.tuned)} of {len(extraction.calls)} functions run under a tuned schedule")
+    return 0

@@ -1,0 +1,48 @@
+"""`gausstune network`: tune all tasks of a network under one budget."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tvm_bridge import arguments as common
+from tvm_bridge.arguments import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("network", help="tune a network under one budget", description=run.__doc__)
+    parser.add_argument("model", metavar="NETWORK", help="a name such as resnet-18, or a file: ONNX, StableHLO, TVM's JSON")
+    parser.add_argument("--target", default="llvm", help="llvm (this CPU), cuda, or a TVM target as JSON")
+    parser.add_argument(
+        "--log", type=Path, metavar="DIR", help="keep every measurement in this folder, and go on from what it holds"
+    )
+    parser.add_argument(
+        "--plain", action="store_true", help="choose among AutoTVM's knobs alone, not all that the templates can do"
+    )
+    common.add_searching(parser, trials=600)
+    common.add_measuring(parser)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Tune all tasks of a network under one budget, and print what was found for each."""
+    from tvm_bridge import tune_network
+
+    with common.measurer(arguments) as device:
+        result = tune_network(
+            arguments.model,
+            arguments.target,
+            trials=arguments.trials,
+            log=arguments.log,
+            method=arguments.method,
+            seed=arguments.seed,
+            early_stopping=arguments.early_stopping,
+            time_limit=arguments.time_limit,
+            history=arguments.history,
+            measurer=device,
+            enlarged=not arguments.plain,
+        )
+    print(result)
+    print(f"{result.seconds_searching:.1f} s searching, {result.seconds_measuring:.1f} s measuring")
+    return 0 if any(each.result for each in result.tasks) else 1
