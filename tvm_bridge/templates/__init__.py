@@ -14,17 +14,23 @@ if TYPE_CHECKING:
 TEMPLATES = {
     ("conv2d_nchw", "cuda"): "conv2d_nchw_cuda",
     ("conv2d_nchw", "llvm"): "conv2d_nchw_llvm",
+    ("conv2d_nhwc", "cuda"): "conv2d_nhwc_cuda",
     ("conv2d_nhwc", "llvm"): "conv2d_nhwc_llvm",
     ("dense", "cuda"): "dense_cuda",
     ("dense", "llvm"): "dense_llvm",
     ("depthwise_conv2d_nchw", "cuda"): "depthwise_conv2d_nchw_cuda",
     ("depthwise_conv2d_nchw", "llvm"): "depthwise_conv2d_nchw_llvm",
+    ("depthwise_conv2d_nhwc", "cuda"): "depthwise_conv2d_nhwc_cuda",
     ("depthwise_conv2d_nhwc", "llvm"): "depthwise_conv2d_nhwc_llvm",
 }
 
 
 class Template(Protocol):
-    """What a template's file provides; one that has more to choose than AutoTVM's knobs has `enlarged_space`, like `space`."""
+    """What a template's file provides.
+
+    One that has more to choose than AutoTVM's knobs has `enlarged_space`, like `space`. One that computes some configurations
+    by another algorithm has `rewritten(function, choice)`: the function that `schedule` then starts from, or the very same.
+    """
 
     def space(self, workload: Any, target: Target) -> KnobSpace:
         """The knobs of the workload, with the predicate that refuses what cannot work on the target."""
@@ -46,6 +52,12 @@ def space(workload: Workload, target: Target, *, enlarged: bool = False) -> Knob
     template = find(workload.operator, target.kind)
     larger = getattr(template, "enlarged_space", None) if enlarged else None
     return template.space(workload, target) if larger is None else larger(workload, target)
+
+
+def rewritten(template: Template, function: Any, choice: Config) -> Any:
+    """The function that a template's schedule of a choice starts from: the given one, unless it takes another algorithm."""
+    rewrite = getattr(template, "rewritten", None)
+    return function if rewrite is None else rewrite(function, choice)
 
 
 def find(operator: str, kind: str) -> Template:

@@ -1,13 +1,23 @@
-"""Direct convolution in NCHW on CUDA: the template of Chen et al. (NeurIPS 2018) that Sun et al. (ICCV 2021) tune."""
+"""Direct convolution in NCHW on CUDA: the template of Chen et al. (NeurIPS 2018) that Sun et al. (ICCV 2021) tune.
+
+The CUHK report (Choi, 2021, section 3.4) adds the knobs of the NHWC template for threads and virtual threads; the enlarged
+space has them. The report leaves open what they do here, where tiles have threads of their own. They multiply those:
+`num_thread_c` and `vthread_c` make one block of as many blocks along the filters (c), `num_thread_n` and `vthread_n` along
+the rows of pixels (n), and what was a block is a thread, or a virtual thread, times its own. Such blocks need not divide the
+output, as those of tiles have to: four threads can share seven rows.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from search import KnobSpace, Split
+from search import KnobSpace, Option, Split
 from tvm_bridge.templates.cuda_direct import Fits, Limits, ThreadBlock, output_knobs, per_block, unroll_knobs
+from tvm_bridge.templates.overhang import overhanging
 
 if TYPE_CHECKING:
     from search.knobs import Config, Knob
@@ -16,6 +26,9 @@ if TYPE_CHECKING:
     from tvm_bridge.target import Target
 
 REDUCTION = ("tile_rc", "tile_ry", "tile_rx")
+
+NEW_KNOBS = {"tile_f": ("vthread_c", "num_thread_c"), "tile_y": ("vthread_n", "num_thread_n")}
+"""The tiles, of filters and of rows, whose virtual threads and threads new knobs multiply."""
 
 
 class DirectFits(Fits):
@@ -28,8 +41,8 @@ class DirectFits(Fits):
     def staged(self, choice: Choice) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """How many elements of data and how many weights a block holds in shared memory at a time, as floats."""
         channels, height, width = (choice[name][..., 1] for name in REDUCTION)
-        data = 1.0 * channels * self.patch(choice, height, width)
-        return data, 1.0 * per_block(choice["tile_f"]) * channels * height * width
+        data = channels * self.patch(choice, height, width)
+        return data, per_block(choice["tile_f"]) * channels * height * width
 
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:
@@ -37,6 +50,65 @@ def space(workload: Conv2d, target: Target) -> KnobSpace:
     reduction = [Split(name, extent, 2) for name, extent in zip(REDUCTION, workload.weight[1:], strict=True)]
     knobs: list[Knob] = [*output_knobs(workload), *reduction, *unroll_knobs((0, 512, 1500))]
     return KnobSpace(knobs, DirectFits(workload, Limits.of(target)))
+
+
+def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
+    """The same and the report's new knobs, each 1 where a configuration does not name it: 24 features instead of 20.
+
+    They come last, so that a configuration without them has the index that it has in the space of AutoTVM's knobs. The report
+    lists two of its spaces, with one candidate each for the numbers of threads: `candidates={"num_thread_n": (4,),
+    "num_thread_c": (4,)}` gives the 3 379 200 configurations of its task 23 (ResNet-50's 3x3 convolution of 512 channels with
+    512 filters on 7x7 pixels) and the 1 397 760 of its task 24 (1x1, 512 channels with 2048 filters, 7x7 pixels).
+    """
+    new = [
+        Option("num_thread_n", (1, 4), absent=1),
+        Option("num_thread_c", (1, 4), absent=1),
+        Option("vthread_n", (1, 2), absent=1),
+        Option("vthread_c", (1, 2), absent=1),
+    ]
+    return KnobSpace([*space(workload, target).knobs, *new], EnlargedFits(workload, Limits.of(target)))
+
+
+@dataclass(frozen=True)
+class EnlargedFits(DirectFits):
+    """Whether a direct convolution fits, its tiles multiplied by the new knobs."""
+
+    def __call__(self, choice: Choice) -> Bool[Array, " n"]:
+        """Tell for each configuration whether it stays within every limit."""
+        return super().__call__(self._multiplied(choice))
+
+    def shared_bytes(self, choice: Choice) -> Float[Array, " n"]:
+        """The shared memory of a block, in bytes."""
+        return super().shared_bytes(self._multiplied(choice))
+
+    @staticmethod
+    def _multiplied(choice: Choice) -> Choice:
+        """The tiles with the new knobs multiplied in, as floats, and the other knobs."""
+        if "vthread_c" not in choice:  # `super().__call__` asks for the shared bytes of what it was given
+            return choice
+        xp = choice["vthread_c"].__array_namespace__()
+        tiles = {
+            tile: xp.stack(multiplied(xp.moveaxis(1.0 * choice[tile], -1, 0), *(choice[knob] for knob in knobs)), axis=-1)
+            for tile, knobs in NEW_KNOBS.items()
+        }
+        return {name: values for name, values in choice.items() if name.startswith("tile_")} | tiles
+
+
+def multiplied(factors: Any, virtual_threads: Any, threads: Any) -> tuple[Any, Any, Any, Any]:
+    """The factors of a tile with more virtual threads and threads, and as many fewer blocks; the last may reach beyond."""
+    blocks, own_virtual_threads, own_threads, inner = factors
+    return -(-blocks // (virtual_threads * threads)), own_virtual_threads * virtual_threads, own_threads * threads, inner
+
+
+def rewritten(function: Any, choice: Config) -> Any:
+    """The function with its filters and rows rounded up to whole blocks; the very same if they are."""
+    filters, rows = (math.prod(factors[1:]) for factors in _tiles(choice).values())
+    return overhanging(function, {1: filters, 2: rows})
+
+
+def _tiles(choice: Config) -> Config:
+    """The tiles of filters and rows in one configuration, the new knobs multiplied in."""
+    return {tile: multiplied(choice[tile], *(choice.get(knob, 1) for knob in knobs)) for tile, knobs in NEW_KNOBS.items()}
 
 
 def schedule(function: Any, choice: Config, target: Target) -> Any:
@@ -53,8 +125,10 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
 
     **Returns:** the `s_tir.Schedule`.
     """
-    block = ThreadBlock(function, choice, target)
-    tiled = block.schedule
+    from tvm import s_tir
+
+    tiled = s_tir.Schedule(rewritten(function, choice))
+    block = ThreadBlock(tiled, choice | _tiles(choice), target)
     loops = tiled.get_loops(block.anchor)[-7:]
     pixels, reduction = loops[:4], loops[4:]
     splits = [tiled.split(loop, choice[name]) for loop, name in zip(reduction, REDUCTION, strict=True)]

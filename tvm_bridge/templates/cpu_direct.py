@@ -11,6 +11,9 @@ Accumulators lie as [f / f3][y][x][f3] and weights as [f / f3][c][ky][kx][f3], s
 of weights, broadcasts y3*x3 numbers of data and does f2*y3*x3 fused multiply-adds between registers: the kernel of Georganas et
 al. ("Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018). The result is written in the
 layout of the data after the reduction, epilogue included.
+
+In NCHW the enlarged space has data tiles in the layout of NHWC as well (`layout` is 1, not 0): channels are innermost, so that
+the steps of a reduction over channels read neighbours. Tiles are then copies where nothing is padded, too.
 """
 
 from __future__ import annotations
@@ -54,6 +57,7 @@ def direct(function: Any, choice: Config, target: Target, layout: str) -> Any:
     sch = s_tir.Schedule(function)
     operator = Operator.of(sch)
     anchor, write_back = operator.anchor, operator.write_back
+    data, inside = operator.padding, "NHWC" if choice.get("layout") else layout
     lanes = choice["tile_f"][3]
     data_axes, weight_axes = array_axes(layout, groups=1)
 
@@ -67,6 +71,9 @@ def direct(function: Any, choice: Config, target: Target, layout: str) -> Any:
 
     packing = sch.cache_read(anchor, 1, "global")
     sch.annotate(packing, LAYOUT_REWRITE, True)
+    if inside != layout:
+        data = data or sch.cache_read(anchor, 0, "global", [anchor])
+        sch.transform_layout(anchor, ("read", 0), lambda *place: reordered(place, data_axes, "NHWC"))
     sch.transform_layout(anchor, ("read", 1), packed)
     sch.transform_layout(anchor, ("write", 0), accumulator)
 
@@ -83,11 +90,11 @@ def direct(function: Any, choice: Config, target: Target, layout: str) -> Any:
         sch.unroll(loop)
     sch.vectorize(f3)
 
-    if operator.padding is not None:
-        sch.compute_at(operator.padding, x1, preserve_unit_loops=True)
-        if layout == "NHWC":
-            channels = int(sch.get(sch.get_loops(operator.padding)[-1]).extent)
-            vectorize_channels(sch, operator.padding, VectorUnit.of(target).widest(channels), layout)
+    if data is not None:
+        sch.compute_at(data, x1, preserve_unit_loops=True)
+        if inside == "NHWC":
+            channels = int(sch.get(sch.get_loops(data)[layout.index("C") - 4]).extent)
+            vectorize_channels(sch, data, VectorUnit.of(target).widest(channels), layout)
     sch.reverse_compute_at(write_back, x2, preserve_unit_loops=True)
     for loop in vectorize_channels(sch, write_back, lanes, layout):
         sch.unroll(loop)
@@ -97,7 +104,12 @@ def direct(function: Any, choice: Config, target: Target, layout: str) -> Any:
 
 @dataclass(frozen=True)
 class DirectPredicate(CpuPredicate):
-    """What a direct convolution demands of its knobs."""
+    """What a direct convolution demands of its knobs.
+
+    - `copies`: whether data tiles are copies even where nothing is padded.
+    """
+
+    copies: bool = False
 
     unroll_step: ClassVar[int] = 512
 
@@ -107,7 +119,7 @@ class DirectPredicate(CpuPredicate):
         # An inner tile of the reduction that is neither unrolled nor splits the channels repeats the loops around it.
         reduction = (choice["unroll_explicit"] == 1) | (rc[..., 1] > 1) | (ry[..., 1] * rx[..., 1] == 1)
         # Without a padded tile, only a walk over filters between them tells y1 and x1 from y2 and x2.
-        data_tile = (f[..., 1] > 1) | any(self.workload.padding)
+        data_tile = (f[..., 1] > 1) | any(self.workload.padding) | self.copies
         return reduction & (data_tile | (y[..., 1] * x[..., 1] == 1))
 
     def steps(self, choice: Choice) -> Int[Array, " n"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from jaxtyping import Array, Bool, Int, Num
@@ -52,7 +52,7 @@ class CpuPredicate(ABC):
     """The smallest `auto_unroll_max_step` that unrolls anything."""
 
     @classmethod
-    def of(cls, workload: Conv2d, target: Target) -> CpuPredicate:
+    def of(cls, workload: Conv2d, target: Target) -> Self:
         """The predicate of a workload on a target."""
         return cls(workload, VectorUnit.of(target), target.threads)
 

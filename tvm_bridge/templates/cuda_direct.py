@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Num
 
 from search import Option, Split
 
@@ -55,24 +55,28 @@ class Limits:
 class Fits:
     """The predicate of a template: whether the device can launch a configuration.
 
-    It refuses what AutoTVM's check of the generated code refused (error 1): more threads (f2 y2 x2), more of them along z (f2)
-    or more shared memory than the device has. It also refuses more blocks along z (n f0) than a launch can have, which AutoTVM
-    measured as a failure at run time.
+    It refuses what AutoTVM's check of the generated code refused (error 1): more threads (f2 y2 x2), more of them along z (in
+    NCHW f2) or more shared memory than the device has. It also refuses more blocks along z (n f0) or y than a launch can have,
+    which AutoTVM measured as a failure at run time.
     """
 
     workload: Conv2d
     limits: Limits
 
+    tiles: ClassVar[tuple[str, str, str]] = TILES
+    """The tiles that lie along z, y and x."""
+
     def __call__(self, choice: Choice) -> Bool[Array, " n"]:
         """Tell for each configuration whether it stays within every limit."""
-        tile_f, tile_y, tile_x = (choice[name] for name in TILES)
+        z, y, x = (choice[name] for name in self.tiles)
         # As floats, products of factors do not overflow 32 bits, and they are exact up to 2^24, far beyond every limit.
-        threads = 1.0 * tile_f[..., 2] * tile_y[..., 2] * tile_x[..., 2]
+        threads = 1.0 * z[..., 2] * y[..., 2] * x[..., 2]
         return (
             (threads <= self.limits.threads)
-            & (tile_f[..., 2] <= self.limits.threads_z)
+            & (z[..., 2] <= self.limits.threads_z)
             & (self.shared_bytes(choice) <= self.limits.shared_bytes)
-            & (self.workload.data[0] * tile_f[..., 0] <= self.limits.blocks_yz)
+            & (1.0 * self.workload.data[0] * z[..., 0] <= self.limits.blocks_yz)
+            & (y[..., 0] <= self.limits.blocks_yz)
         )
 
     def shared_bytes(self, choice: Choice) -> Float[Array, " n"]:
@@ -83,7 +87,7 @@ class Fits:
         """How many elements of data and how many weights a block holds in shared memory at a time, as floats."""
         raise NotImplementedError
 
-    def patch(self, choice: Choice, kernel_height: Any, kernel_width: Any) -> Int[Array, " n"]:
+    def patch(self, choice: Choice, kernel_height: Any, kernel_width: Any) -> Float[Array, " n"]:
         """The area of padded input that a block's pixels see through a kernel of this height and width."""
         (stride_y, stride_x), (dilation_y, dilation_x) = self.workload.stride, self.workload.dilation
         height = (per_block(choice["tile_y"]) - 1) * stride_y + (kernel_height - 1) * dilation_y + 1
@@ -96,9 +100,9 @@ def shared_bytes(data: Float[Array, " n"], weights: Float[Array, " n"]) -> Float
     return -(-FLOAT32_BYTES * data // BUFFER_ALIGNMENT) * BUFFER_ALIGNMENT + FLOAT32_BYTES * weights
 
 
-def per_block(factors: Int[Array, "n 4"]) -> Int[Array, " n"]:
+def per_block(factors: Num[Array, "n 4"]) -> Float[Array, " n"]:
     """How many output elements of an axis one block computes: virtual threads by threads by inner."""
-    return factors[..., 1] * factors[..., 2] * factors[..., 3]
+    return 1.0 * factors[..., 1] * factors[..., 2] * factors[..., 3]
 
 
 def output_knobs(workload: Conv2d) -> list[Split]:
@@ -110,6 +114,13 @@ def output_knobs(workload: Conv2d) -> list[Split]:
 def unroll_knobs(steps: tuple[int, ...]) -> list[Option]:
     """Up to how many steps loops are unrolled, and whether by TVM itself or by a pragma for the CUDA compiler."""
     return [Option("auto_unroll_max_step", steps), Option("unroll_explicit", (0, 1))]
+
+
+def anchor_block(schedule: Any) -> Any:
+    """The block of the operator in a schedule of it and its epilogue."""
+    from tvm import s_tir
+
+    return schedule.get_sblock(s_tir.analysis.find_anchor_sblock(schedule.mod).name_hint)
 
 
 class ThreadBlock:
@@ -124,17 +135,15 @@ class ThreadBlock:
 
     **Arguments:**
 
-    - `function`: the operator's PrimFunc, alone or with an elementwise epilogue.
+    - `schedule`: of the operator's PrimFunc, alone or with an elementwise epilogue.
     - `choice`: `{knob: factors or value}`.
     - `target`: CUDA binds the loops to its axes; anything else leaves them serial.
     - `tiles`: the knobs that cut the last axes of the output; with two, they run along y and x.
     """
 
-    def __init__(self, function: Any, choice: Config, target: Target, tiles: Sequence[str] = TILES) -> None:
-        from tvm import s_tir
-
-        self.schedule = s_tir.Schedule(function)
-        self.anchor = self.schedule.get_sblock(s_tir.analysis.find_anchor_sblock(self.schedule.mod).name_hint)
+    def __init__(self, schedule: Any, choice: Config, target: Target, tiles: Sequence[str] = TILES) -> None:
+        self.schedule = schedule
+        self.anchor = anchor_block(schedule)
         # Of an operand that the epilogue reads too, only the anchor reads the copy.
         self.reads = [self.schedule.cache_read(self.anchor, operand, "shared", [self.anchor]) for operand in (0, 1)]
         self._bound = target.kind == "cuda"
@@ -181,7 +190,8 @@ class ThreadBlock:
         for loops, kind in ((blocks, "blockIdx"), (virtual, "vthread"), (threads, "threadIdx")):
             self._bind(loops, kind)
         for knob in ("auto_unroll_max_step", "unroll_explicit"):
-            schedule.annotate(blocks[0], f"pragma_{knob}", choice[knob])
+            if knob in choice:
+                schedule.annotate(blocks[0], f"pragma_{knob}", choice[knob])
         return blocks[-1], threads[-1]
 
     def _bind(self, loops: Any, kind: str) -> None:

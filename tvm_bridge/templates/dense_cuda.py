@@ -42,7 +42,7 @@ class Fits:
 
     def shared_bytes(self, choice: Choice) -> Float[Array, " n"]:
         """The shared memory of a block, in bytes: the data and weights of one step of the reduction."""
-        rows, columns = (1.0 * per_block(choice[name]) for name in TILES)
+        rows, columns = (per_block(choice[name]) for name in TILES)
         step = choice["tile_k"][..., 1]
         return shared_bytes(rows * step, columns * step)
 
@@ -65,8 +65,10 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
 
     **Returns:** the `s_tir.Schedule`.
     """
-    block = ThreadBlock(function, choice, target, TILES)
-    tiled = block.schedule
+    from tvm import s_tir
+
+    tiled = s_tir.Schedule(function)
+    block = ThreadBlock(tiled, choice, target, TILES)
     for operand in (0, 1):
         tiled.transform_layout(block.anchor, ("read", operand), lambda row, k: (k, row))
     *_, y, x, k = tiled.get_loops(block.anchor)

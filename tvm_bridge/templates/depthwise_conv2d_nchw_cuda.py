@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Array, Float
 
 from search import KnobSpace
-from tvm_bridge.templates.cuda_direct import Fits, Limits, ThreadBlock, output_knobs, per_block, unroll_knobs
+from tvm_bridge.templates.cuda_direct import TILES, Fits, Limits, ThreadBlock, output_knobs, per_block, unroll_knobs
 
 if TYPE_CHECKING:
     from search.knobs import Config
@@ -25,7 +26,7 @@ class DepthwiseFits(Fits):
     def staged(self, choice: Choice) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """How many elements of data and how many weights a block holds in shared memory at a time, as floats."""
         height, width = self.workload.weight[2:]
-        channels = 1.0 * per_block(choice["tile_f"])
+        channels = per_block(choice["tile_f"])
         return channels * self.patch(choice, height, width), channels * height * width
 
 
@@ -48,8 +49,15 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
 
     **Returns:** the `s_tir.Schedule`.
     """
-    block = ThreadBlock(function, choice, target)
-    tiled = block.schedule
+    return depthwise(function, choice, target, TILES)
+
+
+def depthwise(function: Any, choice: Config, target: Target, tiles: Sequence[str]) -> Any:
+    """The same in either layout, with the tiles in the order of the output's axes."""
+    from tvm import s_tir
+
+    tiled = s_tir.Schedule(function)
+    block = ThreadBlock(tiled, choice, target, tiles)
     for operand, read in enumerate(block.reads):
         registers = tiled.cache_read(block.anchor, operand, "local")
         tiled.compute_at(registers, block.at_thread, preserve_unit_loops=True)

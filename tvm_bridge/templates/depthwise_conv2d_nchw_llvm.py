@@ -1,7 +1,8 @@
 """Depthwise convolution in NCHW on a CPU: the knobs and loops of `cpu_depthwise`, with vectors along channels or along columns.
 
 With f3 > 1 vectors hold f3 channels, x3 is unrolled, and data tiles, accumulators and weights are transposed to have channels
-innermost: it suits small images and strides. With f3 = 1 they hold x3 columns and nothing is transposed: it suits long rows.
+innermost: inside, the layout is that of NHWC. With f3 = 1 they hold x3 columns and nothing is transposed. In the enlarged space
+they may also hold whole rows, read where they lie (`cpu_rows`).
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from typing import Any
 from jaxtyping import Array, Bool, Int
 
 from search import KnobSpace
-from search.knobs import Config
+from search.knobs import Config, Option
 from search.space import Choice
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.packing import LAYOUT_REWRITE
 from tvm_bridge.target import Target
+from tvm_bridge.templates import cpu_rows
 from tvm_bridge.templates.cpu import Operator
 from tvm_bridge.templates.cpu_depthwise import DepthwisePredicate, knobs, tile
+from tvm_bridge.templates.cpu_predicate import CpuPredicate
+from tvm_bridge.templates.cpu_rows_algorithm import with_whole_rows
 
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:
@@ -26,10 +30,29 @@ def space(workload: Conv2d, target: Target) -> KnobSpace:
     return KnobSpace(knobs(workload), _Predicate.of(workload, target))
 
 
+def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
+    """The same and `rows`: the lanes of vectors along whole rows, or 0 for the loops of `cpu_depthwise`.
+
+    The latter come first, so that they have the index that they have in the space of AutoTVM's knobs.
+    """
+    tiled = space(workload, target)
+    offered = cpu_rows.offered(workload, target)
+    every = (*tiled.knobs, Option("rows", (0, *(each.width for each in offered)), absent=0))
+    parts = [(*map(range, tiled.shape), (0,)), *(each.part(every) for each in offered)]
+    return KnobSpace(every, _EitherPredicate(_Predicate.of(workload, target), offered), parts=parts)
+
+
+def rewritten(function: Any, choice: Config) -> Any:
+    """The function that the schedule of a choice starts from."""
+    return with_whole_rows(function, choice["rows"]) if choice.get("rows") else function
+
+
 def schedule(function: Any, choice: Config, target: Target) -> Any:
     """Schedule a convolution, alone or with an elementwise epilogue; `packing.split` takes the packing of its weights out."""
     from tvm import s_tir
 
+    if choice.get("rows"):
+        return cpu_rows.schedule(function, choice)
     sch = s_tir.Schedule(function)
     operator = Operator.of(sch)
     anchor, lanes = operator.anchor, choice["tile_f"][3]
@@ -62,3 +85,17 @@ class _Predicate(DepthwisePredicate):
         # Where data is neither padded nor transposed there is no data tile, and y1 and x1 do what y2 and x2 do.
         data_tile = (f[..., 3] > 1) | any(self.workload.padding)
         return data_tile | (y[..., 1] * x[..., 1] == 1)
+
+
+@dataclass(frozen=True)
+class _EitherPredicate:
+    """Asks the predicate of what a configuration's vectors run along."""
+
+    tiled: CpuPredicate
+    whole: tuple[cpu_rows.RowsPredicate, ...]
+
+    def __call__(self, choice: Choice) -> Bool[Array, " n"]:
+        admitted = (choice["rows"] == 0) & self.tiled(choice)
+        for each in self.whole:
+            admitted = admitted | ((choice["rows"] == each.width) & each(choice))
+        return admitted

@@ -55,6 +55,13 @@ def sample(workload: Conv2d, target: Target = HOST, seed: int = 0):
     return space.to_config(knobs)
 
 
+def sample_part(workload: Conv2d, part: int, target: Target = HOST, seed: int = 0):
+    """A configuration of one part of the enlarged space."""
+    space = templates.space(workload, target, enlarged=True).by_part()[part]
+    (knobs,) = space.sample(jax.random.key(seed), 1)
+    return space.to_config(knobs)
+
+
 def accepted(workload: Conv2d, target: Target) -> float:
     """The share of uniformly drawn configurations that the predicate admits."""
     space = templates.find(workload.operator, "llvm").space(workload, target)

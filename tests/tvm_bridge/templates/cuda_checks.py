@@ -22,6 +22,7 @@ from search import Split
 from tests.records_folder import RECORDS
 from tests.tvm_bridge.strategies import convolutions
 from tvm_bridge import templates
+from tvm_bridge.candidates import replaced
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.ptxas import resources
 from tvm_bridge.records import read_records
@@ -97,10 +98,22 @@ needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is ne
 
 
 @st.composite
-def configured(draw, *, depthwise: bool = False, valid: bool = True, largest: int = 12):
-    """A convolution, its space on CUDA and one row of the space, with few virtual threads: each is a copy of the code."""
-    workload = draw(convolutions(depthwise=depthwise, largest=largest))
-    space = templates.find(workload.operator, "cuda").space(workload, CUDA)
+def configured(
+    draw,
+    *,
+    depthwise: bool = False,
+    layout: str = "NCHW",
+    enlarged: bool = False,
+    other=None,
+    valid: bool = True,
+    largest: int = 12,
+):
+    """A convolution, its space on CUDA and one row of the space, with few virtual threads: each is a copy of the code.
+
+    `other` has candidates for some knobs.
+    """
+    workload = draw(convolutions(depthwise=depthwise, largest=largest, layout=layout))
+    space = replaced(templates.space(workload, CUDA, enlarged=enlarged), other or {})
     seed = draw(st.integers(0, 2**32 - 1))
     if valid:
         rows = space.sample(jax.random.key(seed), 64)

@@ -20,3 +20,15 @@ def is_the_same_under_jit(knobs, rows=None):
     on_host = knobs.valid(rows)
     assert 0 < on_host.sum() < len(rows)
     np.testing.assert_array_equal(jax.jit(knobs.valid)(rows), on_host)
+
+
+def keeps_its_indices(knobs, larger):
+    """Every index of a space means the same configuration in its enlarged one, valid in both or in neither."""
+    rows = np.random.default_rng(0).integers(0, knobs.shape, (1 << 16, len(knobs.shape)))
+    rows = np.concatenate([rows, knobs.sample(jax.random.key(0), 8)])
+    same = larger.from_index(knobs.to_index(rows))
+    np.testing.assert_array_equal(larger.valid(same), knobs.valid(rows))
+    for row, other in zip(rows[-8:], same[-8:], strict=True):
+        config = knobs.to_config(row)
+        assert larger.to_config(other).items() >= config.items()
+        np.testing.assert_array_equal(larger.from_config(config), other)

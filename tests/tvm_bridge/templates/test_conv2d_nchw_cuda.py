@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+import tvm
 from hypothesis import given, settings
 from tvm.script import ir as I
 from tvm.script import relax as R
@@ -10,10 +11,11 @@ from tvm.script import relax as R
 from tests.records_folder import needs_records
 from tests.tvm_bridge.templates import cuda_checks as checks
 from tests.tvm_bridge.templates import space_checks
+from tvm_bridge.candidates import replaced
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer
 from tvm_bridge.target import Target
-from tvm_bridge.templates.conv2d_nchw_cuda import space
+from tvm_bridge.templates.conv2d_nchw_cuda import enlarged_space, space
 
 RB1 = layer("resnet-18", "rb1-conv1").workload
 
@@ -62,11 +64,14 @@ def test_cuda_source_computes_the_convolution(case):
     [(checks.run_serially, checks.LLVM), pytest.param(checks.run_emulated, checks.CUDA, marks=checks.needs_compiler)],
 )
 def test_epilogue_is_carried(run, target):
+    """By blocks that divide the output, and by blocks that reach beyond it."""
     workload = Conv2d((2, 4, 9, 8), (6, 4, 3, 3), (2, 1), (1, 1, 1, 1))
     data, weight, bias, shortcut = inputs = checks.normal(workload.data, workload.weight, (1, 6, 1, 1), workload.output)
     before = workload.reference(data, weight) + bias + shortcut
-    knobs = space(workload, checks.CUDA)
-    for row in knobs.sample(jax.random.key(0), 2):
+    tiled, enlarged = space(workload, checks.CUDA), enlarged_space(workload, checks.CUDA)
+    overhanging = replaced(enlarged, {"num_thread_n": (4,), "vthread_c": (4,)})
+    for knobs in (tiled, overhanging):
+        (row,) = knobs.sample(jax.random.key(0), 1)
         result = run(checks.scheduled(workload, knobs.to_config(row), target, checks.fused(Residual)), inputs, workload.output)
         np.testing.assert_allclose(result, before / (1 + np.exp(-before)), rtol=1e-4, atol=1e-4)
 
@@ -75,6 +80,53 @@ def test_epilogue_is_carried(run, target):
 @given(checks.configured(valid=False, largest=80))
 def test_predicate_tells_what_the_kernel_declares(case):
     checks.declares_what_the_predicate_tells(*case)
+
+
+@settings(max_examples=6, deadline=None)
+@given(checks.configured(enlarged=True))
+def test_new_knobs_compute_the_convolution_and_become_cuda(case):
+    checks.computes_the_reference(checks.run_serially, checks.LLVM, *case)
+    checks.declares_what_the_predicate_tells(*case)
+
+
+@checks.needs_compiler
+@settings(max_examples=2, deadline=None)
+@given(checks.configured(enlarged=True, other={"num_thread_n": (2, 3), "vthread_c": (2,)}, largest=8))
+def test_cuda_source_of_new_knobs_computes_the_convolution(case):
+    checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
+
+
+@settings(max_examples=10, deadline=None)
+@given(checks.configured(enlarged=True, valid=False, largest=80))
+def test_predicate_tells_what_the_kernel_of_new_knobs_declares(case):
+    checks.declares_what_the_predicate_tells(*case)
+
+
+def test_new_knobs_are_as_good_as_absent_at_one():
+    """Such a configuration has the index that it has among AutoTVM's knobs, the same kernel and the same answer."""
+    plain, enlarged = space(RB1, checks.CUDA), enlarged_space(RB1, checks.CUDA)
+    rows = np.random.default_rng(0).integers(0, plain.shape, (256, 8))
+    configs = [plain.to_config(row) for row in rows]
+    named = np.stack([enlarged.from_config(config) for config in configs])
+    assert enlarged.to_index(named) == plain.to_index(rows)
+    np.testing.assert_array_equal(enlarged.valid(named), plain.valid(rows))
+    kernels = [checks.scheduled(RB1, config, checks.CUDA).mod for config in (configs[0], enlarged.to_config(named[0]))]
+    tvm.ir.assert_structural_equal(*kernels)
+
+
+def test_tiles_reach_beyond_what_they_do_not_divide():
+    """Four threads share the seven rows of the last layers, and a filter more than a block has takes another block."""
+    workload = Conv2d((1, 4, 7, 7), (9, 4, 3, 3), padding=(1, 1, 1, 1))
+    config = {
+        **{"tile_f": (9, 1, 1, 1), "tile_y": (7, 1, 1, 1), "tile_x": (7, 1, 1, 1)},
+        **{"tile_rc": (2, 2), "tile_ry": (3, 1), "tile_rx": (1, 3), "auto_unroll_max_step": 0, "unroll_explicit": 0},
+        **{"num_thread_n": 4, "num_thread_c": 4, "vthread_n": 2, "vthread_c": 1},
+    }
+    axes = checks.thread_axes(checks.scheduled(workload, config, checks.CUDA))
+    assert [axes[f"threadIdx.{axis}"] for axis in "zyx"] == [4, 4, 1]
+    assert [axes[f"blockIdx.{axis}"] for axis in "zyx"] == [3, 1, 7]
+    knobs = enlarged_space(workload, checks.CUDA)
+    checks.computes_the_reference(checks.run_serially, checks.LLVM, workload, knobs, knobs.from_config(config))
 
 
 def test_loops_are_unrolled_as_the_knobs_say():
@@ -106,7 +158,8 @@ def test_space_is_the_papers():
     assert rb1.size == 90_316_800
 
 
-def test_predicate_is_a_value_and_runs_under_jit():
+@pytest.mark.parametrize("space", [space, enlarged_space])
+def test_predicate_is_a_value_and_runs_under_jit(space):
     rb1, again = space(RB1, checks.CUDA), space(RB1, checks.CUDA)
     assert rb1.predicate == again.predicate
     assert hash(rb1.predicate) == hash(again.predicate)

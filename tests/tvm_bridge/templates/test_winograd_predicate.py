@@ -1,0 +1,128 @@
+"""Winograd's part of the enlarged space: where it is, what its factors mean, that it is drawn from and changes no other."""
+
+import math
+import pickle
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.knobs import factorisations
+from tests.tvm_bridge.templates import cpu_checks as checks
+from tests.tvm_bridge.templates import space_checks
+from tvm_bridge.convolution import Conv2d
+from tvm_bridge.networks import layer
+from tvm_bridge.target import Target
+from tvm_bridge.templates.conv2d_nchw_llvm import enlarged_space, space
+from tvm_bridge.templates.cpu import VectorUnit
+from tvm_bridge.templates.winograd_predicate import WinogradPredicate, tile_extents, tile_loops
+
+RB1 = layer("resnet-18", "rb1-conv1").workload
+
+
+@pytest.mark.parametrize(
+    ("factors", "m", "loops"),
+    [
+        ((2, 7, 1, 4), 2, (2, 7, 1, 2)),
+        ((1, 1, 1, 7), 2, (1, 1, 1, 4)),
+        ((7, 1, 1, 1), 2, (4, 1, 1, 1)),
+        ((1, 1, 13, 1), 4, (1, 1, 4, 1)),
+        ((5, 1, 11, 1), 4, (5, 1, 3, 1)),
+    ],
+)
+def test_factors_mean_loops_over_tiles(factors, m, loops):
+    assert tile_loops(factors, m) == loops
+
+
+@given(st.integers(1, 60), st.sampled_from([2, 4]), st.data())
+def test_tiles_cover_every_span(extent, m, data):
+    factors = data.draw(st.sampled_from(factorisations(extent, 4).tolist()))
+    loops = tile_loops(factors, m)
+    for inner in range(4):
+        assert math.prod(loops[inner:]) * m >= math.prod(factors[inner:])
+    if factors[3] % m == 0:
+        assert loops == (*factors[:3], factors[3] // m)
+
+
+def test_direct_configurations_keep_their_index():
+    direct, enlarged = space(RB1, checks.AVX512), enlarged_space(RB1, checks.AVX512)
+    for row in direct.sample(jax.random.key(0), 16):
+        config = direct.to_config(row)
+        assert enlarged.to_index(enlarged.from_config(config)) == direct.to_index(row)
+        assert enlarged.valid(enlarged.from_config(config)[None]).all()
+    assert enlarged.feature_names[: len(direct.feature_names)] == direct.feature_names
+
+
+def test_every_algorithm_is_drawn():
+    knobs = enlarged_space(RB1, checks.AVX512)
+    drawn = knobs.sample(jax.random.key(0), 60)
+    assert knobs.valid(drawn).all()
+    assert len(np.unique(drawn, axis=0)) == 60
+    np.testing.assert_array_equal(np.bincount(knobs.choice(drawn)["winograd"])[[2, 4]], 60 // len(knobs.parts))
+
+
+@st.composite
+def tileable(draw):
+    """A convolution that tiles suit, only to be counted, and a target of any width and number of cores."""
+    rows, columns = (draw(st.integers(2, 60)) for _ in range(2))
+    channels, filters = (draw(st.sampled_from([16, 32, 48, 64, 512])) for _ in range(2))
+    workload = Conv2d((draw(st.integers(1, 2)), channels, rows + 2, columns + 2), (filters, channels, 3, 3))
+    target = draw(st.sampled_from([checks.AVX512, checks.AVX2, checks.NEON]))
+    return workload, Target.parse(target.to_json() | {"num-cores": draw(st.sampled_from([1, 2, 3, 6, 7, 64]))})
+
+
+@settings(max_examples=60, deadline=None)
+@given(tileable())
+def test_every_part_has_a_configuration_and_all_are_in_parts(case):
+    workload, target = case
+    knobs = enlarged_space(workload, target)
+    extents = tile_extents(workload, VectorUnit.of(target))
+    drawn = knobs.sample(jax.random.key(0), 3 * len(knobs.parts))
+    assert {0} < {0, *extents} == set(knobs.choice(drawn)["winograd"].tolist())
+    random = np.random.default_rng(0)
+    for part in knobs.parts:
+        rows = np.stack([random.choice(options, 2000) for options in part], axis=1)
+        rows[:1000] = random.integers(0, knobs.shape, (1000, len(knobs.shape)))
+        within = [np.all([np.isin(*pair) for pair in zip(rows.T, each, strict=True)], axis=0) for each in knobs.parts]
+        assert (np.sum(within, axis=0)[knobs.valid(rows)] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("workload", "extents"),
+    [
+        (RB1, (2, 4)),
+        (layer("resnet-18", "rb3-conv2").workload, (2, 4)),  # 14x14
+        (layer("resnet-18", "rb4-conv2").workload, (2, 4)),  # 7x7
+        (Conv2d((1, 16, 4, 3), (16, 16, 3, 3)), (2,)),  # 2x1: a tile of 4x4 takes more products than it saves
+        (Conv2d((1, 16, 3, 3), (16, 16, 3, 3)), ()),  # 1x1
+        (layer("resnet-18", "rb2-conv1").workload, ()),  # stride 2
+        (layer("resnet-18", "rb2-sc").workload, ()),  # 1x1 kernel
+        (layer("vgg-16", "conv1-1").workload, ()),  # 3 channels
+    ],
+)
+def test_where_it_applies(workload, extents):
+    assert tile_extents(workload, VectorUnit.of(checks.AVX512)) == extents
+
+
+@settings(max_examples=60, deadline=None)
+@given(tileable())
+def test_no_two_factorisations_mean_the_same_tiles(case):
+    workload, target = case
+    knobs, unit = enlarged_space(workload, target), VectorUnit.of(target)
+    for m in tile_extents(workload, unit):
+        part = WinogradPredicate(workload, unit, target.threads, m).part(knobs.knobs)
+        for axis in map(knobs.names.index, ("tile_y", "tile_x")):
+            table = knobs.knobs[axis].table[list(part[axis])]
+            tiles = -(-np.cumprod(table[:, :0:-1], axis=1) // m)  # of a register tile, a data tile and a chunk
+            assert len(np.unique(tiles, axis=0)) == len(table) > 0
+
+
+def test_predicate_is_a_value_and_runs_under_jit():
+    workload = Conv2d((1, 32, 10, 9), (32, 32, 3, 3))  # 8x7
+    knobs, again = enlarged_space(workload, checks.AVX2), enlarged_space(workload, checks.AVX2)
+    random = np.random.default_rng(0).integers(0, knobs.shape, (4096, len(knobs.shape)))
+    drawn = np.concatenate([knobs.sample(jax.random.key(0), 30), random])
+    space_checks.is_the_same_under_jit(knobs, drawn)
+    assert knobs.predicate == again.predicate == pickle.loads(pickle.dumps(knobs.predicate))

@@ -1,0 +1,131 @@
+"""Direct convolution in NHWC on CUDA: the knobs of AutoTVM's template that the CUHK report tunes (Choi, 2021, section 3.1).
+
+The convolution is summed as a product of matrices that are never stored, pixels by filters. A block computes `vthread * thread
+* tile` of either (`_n`: pixels, `_c`: filters). For every tap of the kernel it fetches `step` channels of its pixels and of its
+filters to shared memory at a time, along the channels and the filters as they lie. Where tiles or steps do not divide the
+extents, they are filled with zeros.
+
+AutoTVM's n is the batch, of which networks at work have one: three knobs of seven then only leave threads idle. Here n counts
+the pixels of all images of the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Array, Bool, Float
+
+from search import KnobSpace, Option
+from tvm_bridge.templates.cuda_direct import Limits, ThreadBlock, anchor_block, shared_bytes
+
+if TYPE_CHECKING:
+    from search.knobs import Config
+    from search.space import Choice
+    from tvm_bridge.convolution import Conv2d
+    from tvm_bridge.target import Target
+
+PADDING = 4
+"""What a channel's row of pixels is longer by in shared memory.
+
+Threads write neighbouring channels, which so lie in different banks, and read neighbouring pixels, four of which stay aligned.
+"""
+
+
+@dataclass(frozen=True)
+class Fits:
+    """The predicate: whether the device can launch a configuration, by its threads, its blocks and its shared memory."""
+
+    workload: Conv2d
+    limits: Limits
+
+    def __call__(self, choice: Choice) -> Bool[Array, " n"]:
+        """Tell for each configuration whether it stays within every limit."""
+        return (
+            (1.0 * choice["num_thread_n"] * choice["num_thread_c"] <= self.limits.threads)
+            & (self.shared_bytes(choice) <= self.limits.shared_bytes)
+            & (self._pixels <= self.limits.blocks_yz * per_block(choice, "n"))
+        )
+
+    def shared_bytes(self, choice: Choice) -> Float[Array, " n"]:
+        """The shared memory of a block, in bytes: the channels of a step, of its pixels and of its filters."""
+        step, pixels = choice["step"], per_block(choice, "n").clip(max=1 if self._pixels == 1 else None)
+        return shared_bytes(step * (pixels + PADDING % pixels), step * per_block(choice, "c"))
+
+    @property
+    def _pixels(self) -> int:
+        batch, _, rows, columns = self.workload.output
+        return batch * rows * columns
+
+
+def per_block(choice: Choice, axis: str) -> Float[Array, " n"]:
+    """How many pixels ("n") or filters ("c") a block computes; as a float, since products of knobs overflow 32 bits."""
+    return 1.0 * choice[f"vthread_{axis}"] * choice[f"num_thread_{axis}"] * choice[f"tile_{axis}"]
+
+
+def space(workload: Conv2d, target: Target) -> KnobSpace:
+    """The report's 1296 configurations of `conv2d_nhwc.cuda`, minus what cannot be launched."""
+    knobs = [
+        Option("tile_n", (2, 4, 8)),
+        Option("tile_c", (2, 4, 8)),
+        Option("num_thread_n", (4, 8, 16)),
+        Option("num_thread_c", (4, 8, 16)),
+        Option("vthread_n", (1, 2)),
+        Option("vthread_c", (1, 2)),
+        Option("step", (16, 3, 32, 64)),
+    ]
+    return KnobSpace(knobs, Fits(workload, Limits.of(target)))
+
+
+def schedule(function: Any, choice: Config, target: Target) -> Any:
+    """Schedule a convolution, alone or with an elementwise epilogue.
+
+    **Arguments:**
+
+    - `function`: the PrimFunc of the workload, or one that Relax fused around it.
+    - `choice`: `{knob: value}` of the workload's space.
+    - `target`: a CUDA target; on any other the thread axes stay serial loops.
+
+    **Returns:** the `s_tir.Schedule`.
+    """
+    from tvm import s_tir
+
+    tiled = s_tir.Schedule(function)
+    pixels = _multiply(tiled, choice)
+    tiles = {axis: [None, *(choice[f"{knob}_{axis}"] for knob in ("vthread", "num_thread", "tile"))] for axis in "nc"}
+    block = ThreadBlock(tiled, tiles, target, ("n", "c"))
+    tiled.transform_layout(block.anchor, ("read", 0), lambda n, y, x, k: (y, x, k, n))
+    *_, n, c, y, x, k = tiled.get_loops(block.anchor)
+    k0, k1 = tiled.split(k, [None, choice["step"]])
+    tiled.reorder(y, x, k0, k1, n, c)
+    for read in block.reads:
+        block.fetch(read, k0, interleaved=True)
+    tiled.storage_align(block.reads[0], 0, 2, factor=pixels, offset=PADDING % pixels)
+    tiled.decompose_reduction(block.anchor, y)
+    return tiled
+
+
+def _multiply(schedule: Any, choice: Config) -> int:
+    """Make the convolution a product over (pixels, filters, ky, kx, channels), rounded up to whole tiles.
+
+    The block that writes the result runs over pixels and filters, too.
+
+    **Returns:** how many pixels of data a block fetches.
+    """
+    anchor = anchor_block(schedule)
+    batch, rows, columns, *_ = (int(schedule.get(loop).extent) for loop in schedule.get_loops(anchor))
+
+    def pixel(image: Any, y: Any, x: Any) -> Any:
+        return (image * rows + y) * columns + x
+
+    schedule.reindex_cache_read(anchor, 0, "global", lambda n, y, x, f, ky, kx, c: (pixel(n, y, x), ky, kx, c))
+    schedule.reindex_cache_read(anchor, 1, "global", lambda n, y, x, f, ky, kx, c: (ky, kx, c, f))
+    schedule.reindex_cache_write(anchor, 0, "global", lambda n, y, x, f, ky, kx, c: (pixel(n, y, x), f))
+    schedule.transform_block_layout(anchor, lambda n, y, x, f, ky, kx, c: (pixel(n, y, x), f, ky, kx, c))
+    (output,) = schedule.get_output_blocks("root")
+    schedule.transform_block_layout(output, lambda n, y, x, f: (pixel(n, y, x), f))
+    pixels, filters = (int(per_block(choice, axis)) for axis in "nc")
+    if batch * rows * columns == 1:  # the one pixel is a number in every index: all threads along n compute it
+        pixels = 1
+    schedule.pad_einsum(anchor, [pixels, filters, 1, 1, choice["step"]])
+    return pixels

@@ -1,0 +1,33 @@
+"""Depthwise convolution in NHWC on CUDA: the knobs of the NCHW template, with channels along the fastest axis of a block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from search import KnobSpace
+from tvm_bridge.templates.cuda_direct import Limits, output_knobs, unroll_knobs
+from tvm_bridge.templates.depthwise_conv2d_nchw_cuda import DepthwiseFits, depthwise
+
+if TYPE_CHECKING:
+    from search.knobs import Config
+    from tvm_bridge.convolution import Conv2d
+    from tvm_bridge.target import Target
+
+TILES = ("tile_y", "tile_x", "tile_f")
+"""The tiles of a block along z, y and x: neighbouring threads compute neighbouring channels."""
+
+
+class ChannelsInnermost(DepthwiseFits):
+    """Whether a depthwise convolution fits whose rows lie along z."""
+
+    tiles: ClassVar[tuple[str, str, str]] = TILES
+
+
+def space(workload: Conv2d, target: Target) -> KnobSpace:
+    """The splits and unrolling knobs of `depthwise_conv2d_nchw.cuda`, minus what cannot be launched."""
+    return KnobSpace([*output_knobs(workload), *unroll_knobs((0, 256, 1500))], ChannelsInnermost(workload, Limits.of(target)))
+
+
+def schedule(function: Any, choice: Config, target: Target) -> Any:
+    """Schedule a depthwise convolution as the NCHW template does, alone or with an elementwise epilogue."""
+    return depthwise(function, choice, target, TILES)
