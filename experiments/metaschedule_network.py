@@ -15,7 +15,7 @@ from tvm.relax import transform
 from tvm.s_tir import meta_schedule
 
 from experiments import log, metaschedule
-from tvm_bridge.network.extract import Extraction, extract_tasks
+from tvm_bridge.network.extract import Extraction, calls_in, extract_tasks
 from tvm_bridge.network.load import load_network
 
 LIMIT = 30.0
@@ -56,4 +56,5 @@ def tune(name: str, target: Any, folder: Path, trials: int, batch: int) -> None:
 
 def prepared(extraction: Extraction) -> Extraction:
     """The network as MetaSchedule tunes it, and `compile_network` with its database compiles it: none of our own schedules."""
-    return replace(extraction, module=transform.AttachAttrLayoutFreeBuffers()(extraction.module), tasks=())
+    module = transform.AttachAttrLayoutFreeBuffers()(extraction.module)  # which names functions anew
+    return replace(extraction, module=module, tasks=(), calls=calls_in(module))

@@ -76,7 +76,7 @@ def extract_tasks(model: Any, target: Any, *, enlarged: bool = True) -> Extracti
     target = Target.parse(target).resolve()
     network = model if isinstance(model, Network) else load_network(model)
     module = fused(network.module, target)
-    calls = _calls(module)
+    calls = calls_in(module)
     tasks: dict[TaskKey, NetworkTask] = {}
     for name, count in calls.items():
         function = module[name]
@@ -120,7 +120,7 @@ def _dense(builder: Any, call: Any) -> Any:
     return call.op.get_attr("FLegalize")(builder, call)
 
 
-def _calls(module: Any) -> dict[str, int]:
+def calls_in(module: Any) -> dict[str, int]:
     """How often "main" calls each function, in the order of the first calls."""
     import tvm
     from tvm.relax.expr_functor import PyExprVisitor, visitor

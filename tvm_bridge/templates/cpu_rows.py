@@ -24,7 +24,7 @@ from search.knobs import Config, Knob
 from search.space import Choice, Part
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.target import Target
-from tvm_bridge.templates.cpu import VectorUnit
+from tvm_bridge.templates.cpu import VectorUnit, unrolled
 from tvm_bridge.templates.cpu_depthwise import DepthwisePredicate
 from tvm_bridge.templates.cpu_predicate import BUSY, STATEMENTS, VECTORS, busy
 from tvm_bridge.templates.cpu_rows_algorithm import with_whole_rows
@@ -72,23 +72,17 @@ def schedule(function: Any, choice: Config) -> Any:
     sch.reorder(n, f0, y0, f1, y2, x0, y3, columns)
     sch.parallel(sch.fuse(n, f0, y0))
     sch.compute_at(total, x0, preserve_unit_loops=True)
-    _unrolled(sch, (x0, y3), columns)
+    unrolled(sch, (x0, y3), columns)
     y, x, ry, rx = sch.get_loops(total)[-4:]
     x0, vector = sch.split(x, [None, lanes])
     sch.reorder(x0, ry, rx, y, vector)
-    _unrolled(sch, (x0, ry, rx, y), vector)
+    unrolled(sch, (x0, ry, rx, y), vector)
     for line in lines:
         sch.compute_at(line, x0, preserve_unit_loops=True)
         *loops, vector = sch.get_loops(line)[-3:]
-        _unrolled(sch, loops, vector)
+        unrolled(sch, loops, vector)
     sch.decompose_reduction(total, ry)
     return sch
-
-
-def _unrolled(sch: Any, loops: Sequence[Any], vector: Any) -> None:
-    for loop in loops:
-        sch.unroll(loop)
-    sch.vectorize(vector)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tvm_bridge.convolution import Pair
-from tvm_bridge.templates.cpu import Operator
+from tvm_bridge.templates.cpu import Operator, substituted
 
 
 class _Geometry(NamedTuple):
@@ -31,8 +31,7 @@ def with_whole_rows(function: Any, lanes: int) -> Any:
 
     **Raises:** `ValueError` if the function computes something of data or weight first.
     """
-    import tvm_ffi
-    from tvm import s_tir, tirx
+    from tvm import s_tir
 
     sch = s_tir.Schedule(function)
     operator = Operator.of(sch)
@@ -40,26 +39,16 @@ def with_whole_rows(function: Any, lanes: int) -> Any:
     tap, factor = block.body.value.b.a, block.body.value.b.b
     if not (type(tap) is type(factor) is type(block.body.value.a)):
         raise ValueError("function: a convolution by rows takes data and weight as they are; compute what precedes it apart.")
-    data, before, gone = tap.source, (0, 0), [nest]
+    data, before, unused = tap.source, (0, 0), []
     if operator.padding is not None:
         padding = sch.get(operator.padding)
-        gone += [sch.get(sch.get_loops(operator.padding)[0]), data]
+        unused += [sch.get(sch.get_loops(operator.padding)[0]), data]
         data, before = padding.reads[0].source, _padded_before(padding)
     _, _, y, x, _, ry, rx = (axis.var for axis in block.iter_vars)
     (sy, dy), (sx, dx) = _factors(tap.indices[2], y, ry), _factors(tap.indices[3], x, rx)
     buffers = [data, factor.source, block.writes[0].source]
     algorithm = _algorithm(buffers, _Geometry((sy, sx), (dy, dx), before), lanes)
-    names = dict(zip(algorithm.params, buffers, strict=True))
-    root, other = sch.mod["main"].body.block, algorithm.body.block
-    replacement = tvm_ffi.structural_map(other.body, (tirx.Var, lambda variable: names.get(variable, variable)))
-
-    def left(all_: Sequence[Any]) -> list[Any]:
-        return [each for each in all_ if not any(map(each.same_as, gone))]
-
-    body = [replacement, *left(root.body.seq)]
-    allocated = [*left(root.alloc_buffers), *other.alloc_buffers]
-    whole = s_tir.SBlock([], [], [], "root", tirx.SeqStmt(body), alloc_buffers=allocated)
-    return sch.mod["main"].with_body(s_tir.SBlockRealize([], True, whole))
+    return substituted(sch, nest, algorithm, buffers, unused)
 
 
 def _algorithm(buffers: Sequence[Any], geometry: _Geometry, lanes: int) -> Any:

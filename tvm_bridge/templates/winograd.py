@@ -27,7 +27,7 @@ from typing import Any
 from search.knobs import Config
 from tvm_bridge.packing import LAYOUT_REWRITE
 from tvm_bridge.target import Target
-from tvm_bridge.templates.cpu import VectorUnit
+from tvm_bridge.templates.cpu import VectorUnit, unrolled
 from tvm_bridge.templates.winograd_algorithm import with_minimal_filter
 from tvm_bridge.templates.winograd_predicate import tile_loops
 
@@ -50,13 +50,13 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
     x0, x1, x2, q = sch.split(x, [*right[:2], math.prod(right[2:]), m])
     sch.reorder(n, f0, y0, x0, y1, x1, f1, f2, y2, x2, p, q, f3)
     sch.parallel(sch.fuse(n, f0, y0, x0))
-    _unrolled(sch, (p, q), f3)
+    unrolled(sch, (p, q), f3)
     for block in (result, columns):
         sch.compute_at(block, x2, preserve_unit_loops=True)
         _, channels, _, _, p, q, k = sch.get_loops(block)[-7:]
         along, across = (q, p) if block is columns else (p, q)
         sch.reorder(along, across, k, channels)
-        _unrolled(sch, (across, k), channels)
+        unrolled(sch, (across, k), channels)
 
     sch.compute_at(product, x1, preserve_unit_loops=True)
     e, u, n, f, y, x, c = sch.get_loops(product)[-7:]
@@ -65,18 +65,18 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
     x2, x3 = sch.split(x, right[2:])
     c0, c1 = sch.split(c, choice["tile_rc"])
     sch.reorder(e, u, n, f1, y2, x2, c0, c1, y3, x3, f2, f3)
-    _unrolled(sch, (y3, x3, f2, *((c1,) if choice["unroll_explicit"] else ())), f3)
+    unrolled(sch, (y3, x3, f2, *((c1,) if choice["unroll_explicit"] else ())), f3)
     sch.decompose_reduction(product, c0)
 
     sch.compute_at(data, x1, preserve_unit_loops=True)
     e, u, n, c, y, x, k = sch.get_loops(data)[-7:]
     c0, c1 = sch.split(c, [None, lanes])
     sch.reorder(n, c0, y, x, e, u, k, c1)
-    _unrolled(sch, (u, k), c1)
+    unrolled(sch, (u, k), c1)
     sch.compute_at(rows, x, preserve_unit_loops=True)
     c, _, _, e, u, k = sch.get_loops(rows)[-6:]
     sch.reorder(u, e, k, c)
-    _unrolled(sch, (e, k), c)
+    unrolled(sch, (e, k), c)
     sch.compute_at(padded, c0, preserve_unit_loops=True)
     c, y, x = sch.get_loops(padded)[-3:]
     sch.reorder(y, x, c)
@@ -106,12 +106,6 @@ def _lay_out(sch: Any, inputs: tuple[Any, ...], lanes: int, outputs: tuple[Any, 
     sch.transform_layout(product, ("write", 0), lambda e, u, n, f, y, x: (e, u, n, f // width, y, x, f % width))
     for block in (columns, result):
         sch.transform_layout(block, ("write", 0), lambda n, f, y, x, p, q: (n, f // width, y, x, p, q, f % width))
-
-
-def _unrolled(sch: Any, loops: Any, vector: Any) -> None:
-    for loop in loops:
-        sch.unroll(loop)
-    sch.vectorize(vector)
 
 
 def _blocks(sch: Any) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from tvm_bridge.templates.cpu import Operator
+from tvm_bridge.templates.cpu import Operator, substituted
 
 
 def with_minimal_filter(function: Any, m: int, tiles: tuple[int, int]) -> Any:
@@ -22,8 +22,7 @@ def with_minimal_filter(function: Any, m: int, tiles: tuple[int, int]) -> Any:
 
     **Raises:** `ValueError` if the function computes something of data or weight first.
     """
-    import tvm_ffi
-    from tvm import s_tir, tirx
+    from tvm import s_tir
 
     sch = s_tir.Schedule(function)
     anchor = Operator.of(sch).anchor
@@ -33,12 +32,7 @@ def with_minimal_filter(function: Any, m: int, tiles: tuple[int, int]) -> Any:
     if not (type(factors.a) is type(factors.b) is type(block.body.value.a)):
         raise ValueError("function: Winograd's algorithm takes data and weight as they are; compute what precedes it apart.")
     algorithm = _algorithm(buffers, m, tiles)
-    names = dict(zip(algorithm.params, buffers, strict=True))
-    root, other = sch.mod["main"].body.block, algorithm.body.block
-    replacement = tvm_ffi.structural_map(other.body, (tirx.Var, lambda variable: names.get(variable, variable)))
-    body = tirx.SeqStmt([replacement if statement.same_as(nest) else statement for statement in root.body.seq])
-    whole = s_tir.SBlock([], [], [], "root", body, alloc_buffers=[*root.alloc_buffers, *other.alloc_buffers])
-    return sch.mod["main"].with_body(s_tir.SBlockRealize([], True, whole))
+    return substituted(sch, nest, algorithm, buffers)
 
 
 def _algorithm(buffers: Sequence[Any], m: int, tiles: tuple[int, int]) -> Any:
