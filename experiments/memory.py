@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Self
 
@@ -30,7 +31,8 @@ class PeakMemory:
     def _look(self) -> None:
         this = psutil.Process()
         while True:
-            self.peak = max(self.peak, sum(map(_resident, [this, *this.children(recursive=True)])))
+            with contextlib.suppress(psutil.Error):  # a child has just ended
+                self.peak = max(self.peak, sum(map(_resident, [this, *this.children(recursive=True)])))
             if self._over.wait(self._interval):
                 return
 

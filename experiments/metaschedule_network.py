@@ -17,19 +17,23 @@ from tvm.s_tir import meta_schedule
 from experiments import log, metaschedule
 from tvm_bridge.network.extract import Extraction, calls_in, extract_tasks
 from tvm_bridge.network.load import load_network
+from tvm_bridge.network.recognise import workload_of
 
 LIMIT = 30.0
 """Seconds that a build and that a run of a candidate may take."""
 
 
 def tune(name: str, target: Any, folder: Path, trials: int, batch: int) -> None:
-    """Tune a network by `tune_relax`, all its operators, unless that was done; what was stopped starts over.
+    """Tune a network by `tune_relax`, unless that was done; what was stopped starts over.
+
+    It tunes the operators that our templates cover and leaves the others alone, as ours do: with them, rounds of `batch`
+    would not reach every task within a small budget.
 
     **Arguments:**
 
     - `name`: of the network.
     - `folder`: where the database, the logs and `batches.jsonl`, the seconds of each round, are kept; emptied at the start.
-    - `trials`: measurements of all operators together, failed ones included.
+    - `trials`: measurements of all tasks together, failed ones included.
     - `batch`: measurements of a round.
     """
     if metaschedule.finished(folder, trials):
@@ -46,6 +50,7 @@ def tune(name: str, target: Any, folder: Path, trials: int, batch: int) -> None:
         str(folder),
         max_trials_global=trials,
         num_trials_per_iter=batch,
+        op_names=[function for function in extraction.calls if workload_of(extraction.module[function])],
         builder=metaschedule.builder(extraction.target.threads, LIMIT),
         runner=metaschedule.runner(LIMIT),
         measure_callbacks=[*meta_schedule.MeasureCallback.create("default"), metaschedule.Clock(folder / "batches.jsonl")],

@@ -1,12 +1,13 @@
 """Whole networks on this CPU: untuned, tuned by us and by MetaSchedule with as many measurements, and in PyTorch.
 
-    python -m experiments.network_latency tune metaschedule latency report --torch-python PATH/TO/PYTHON
+    python -m experiments.network_latency tune layouts metaschedule latency report --torch-python PATH/TO/PYTHON
 
 The stages, in the order in which they are done:
 
 - `tune`: one tuning of each network with the largest budget of `--trials` a task. What a smaller budget would have found is
   what its first measurements found, since a tuning does not know how long it will go on.
-- `metaschedule`: MetaSchedule's `tune_relax` for each budget of `--metaschedule-trials`, all its operators.
+- `layouts`: the same in NHWC, and the layouts that a minimum cut chooses by both, with transpositions measured.
+- `metaschedule`: MetaSchedule's `tune_relax` for each budget of `--metaschedule-trials`, the same operators.
 - `latency`: all of them and PyTorch take turns. The untuned networks, a hundred times slower, have a tenth of the runs.
 - `report`: `experiments/results/network_latency.{md,json,png}`, of what the other stages have found so far.
 
@@ -19,11 +20,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+
+import numpy as np
 
 from experiments import log, metaschedule, metaschedule_network, network_latency_report
 from experiments.kernel_cases import process, target
@@ -32,9 +34,11 @@ from experiments.torch_networks import TorchNetwork
 from tvm_bridge.arguments import Parser, fail, positive
 from tvm_bridge.measure.base import DeviceError
 from tvm_bridge.network import jobs
-from tvm_bridge.network.compile import CompiledNetwork, compile_network
+from tvm_bridge.network.compile import TOLERANCE, CompiledNetwork, compile_network
 from tvm_bridge.network.extract import Extraction, extract_tasks
-from tvm_bridge.network.load import load_network
+from tvm_bridge.network.layouts import LayoutChoice, choose_layouts, in_layout
+from tvm_bridge.network.load import Network, load_network
+from tvm_bridge.network.running import Running
 from tvm_bridge.network.tune import tune_network
 from tvm_bridge.records import FOLDER_LOG, Record, read_records
 from tvm_bridge.target import host_cores
@@ -42,6 +46,8 @@ from tvm_bridge.target import host_cores
 NETWORKS = ("resnet-18", "mobilenet-v1", "squeezenet-v1.1")
 ROUNDS = 12
 """How often the networks and PyTorch change places."""
+ROUND = 8
+"""Measurements of a task in one round: with fewer a task, a tuning's rounds would depend on its budget."""
 CANDIDATE_LIMIT = 60.0
 """Seconds that a candidate of MetaSchedule may take on average, its search included."""
 
@@ -59,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("out/network_latency"), help="the folder of what is measured")
     parser.add_argument("--results", type=Path, default=network_latency_report.RESULTS, help="the folder of the report")
     arguments = parser.parse_args(argv)
+    if min(arguments.trials) < ROUND:
+        return fail("network_latency", ValueError(f"--trials: {min(arguments.trials)} is less than a round, {ROUND}."))
     arguments.folder = arguments.out / f"{arguments.threads}-threads"
     try:
         for stage, work in STAGES.items():
@@ -79,15 +87,37 @@ def _extraction(name: str, arguments: argparse.Namespace) -> Extraction:
 def _tune(arguments: argparse.Namespace) -> None:
     """Tune each network; the seconds and the memory of each call are noted."""
     for name in arguments.networks:
-        extraction = _extraction(name, arguments)
-        trials = max(arguments.trials) * len(extraction.tasks)
-        if _measured(_records(arguments.folder / name / "ours")) >= trials:
-            continue
-        with PeakMemory() as memory:
-            began = time.perf_counter()
-            print(tune_network(extraction, trials=trials, log=arguments.folder / name / "ours"), flush=True)
-        line = {"trials": trials, "seconds": time.perf_counter() - began, "peak_bytes": memory.peak}
-        log.append(arguments.folder / name / "calls.jsonl", line)
+        _tuned(_extraction(name, arguments), arguments.folder / name / "ours", arguments)
+
+
+def _layouts(arguments: argparse.Namespace) -> None:
+    """Tune each network in NHWC, and choose layouts."""
+    for name in arguments.networks:
+        folder, network = arguments.folder / name, load_network(name)
+        converted = in_layout(network, "NHWC")
+        _tuned(extract_tasks(converted, target(arguments.threads)), folder / "nhwc", arguments)
+        print(_choice(network, folder, arguments), flush=True)
+
+
+def _choice(network: Network, folder: Path, arguments: argparse.Namespace) -> LayoutChoice:
+    return choose_layouts(
+        network,
+        target(arguments.threads),
+        records=[folder / "ours" / FOLDER_LOG, folder / "nhwc" / FOLDER_LOG],
+        log=folder / "transpositions.jsonl",
+    )
+
+
+def _tuned(extraction: Extraction, folder: Path, arguments: argparse.Namespace) -> None:
+    """Tune a network into a folder, unless that was done."""
+    trials = max(arguments.trials) * len(extraction.tasks)
+    if _measured(_records(folder)) >= trials:
+        return
+    with PeakMemory() as memory:
+        began = time.perf_counter()
+        print(tune_network(extraction, trials=trials, log=folder), flush=True)
+    line = {"trials": trials, "seconds": time.perf_counter() - began, "peak_bytes": memory.peak}
+    log.append(folder / "calls.jsonl", line)
 
 
 def _metaschedule(arguments: argparse.Namespace) -> None:
@@ -132,11 +162,26 @@ def _compiled(name: str, arguments: argparse.Namespace) -> Iterator[tuple[str, t
         if _measured(records) >= each * len(extraction.tasks):
             first = first_measurements(records, each * len(extraction.tasks))
             yield f"gausstune, {each}", (compile_network(extraction, log=first, check=False), folder / "ours")
+    yield from _in_layouts(name, folder, arguments)
     for each in arguments.metaschedule_trials:
         searched = folder / f"metaschedule-{each}"
         if metaschedule.finished(searched, each * len(extraction.tasks)):
             theirs = metaschedule_network.prepared(extraction)
             yield f"metaschedule, {each}", (compile_network(theirs, database=searched, check=False), searched)
+
+
+def _in_layouts(name: str, folder: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, tuple[CompiledNetwork, Path]]]:
+    """The network in NHWC and in chosen layouts, after the largest budget."""
+    network, each = load_network(name), max(arguments.trials)
+    converted = extract_tasks(in_layout(network, "NHWC"), target(arguments.threads))
+    records = [_records(folder / layout) for layout in ("ours", "nhwc")]
+    if min(map(_measured, records)) >= each * len(converted.tasks):
+        yield f"gausstune in NHWC, {each}", (compile_network(converted, log=records[1], check=False), folder / "nhwc")
+        chosen = extract_tasks(_choice(network, folder, arguments).network, target(arguments.threads))
+        yield (
+            f"gausstune in chosen layouts, {each}",
+            (compile_network(chosen, log=[*records[0], *records[1]], check=False), folder / "nhwc"),
+        )
 
 
 def _records(folder: Path) -> list[Record]:
@@ -155,28 +200,27 @@ def first_measurements(records: Sequence[Record], trials: int) -> list[Record]:
 
 
 def _in_turns(name: str, networks: dict[str, CompiledNetwork], arguments: argparse.Namespace) -> dict[str, list[float]]:
-    """The seconds of every run."""
+    """The seconds of every run; first of all, that all compute what PyTorch does, or the untuned network."""
     runs = -(-arguments.runs // ROUNDS)
+    counts = [max(1, runs // 10) if what == "untuned" else runs for what in networks]
     seconds: dict[str, list[float]] = {what: [] for what in networks}
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        worker = stack.enter_context(process(arguments.threads))
+        running = stack.enter_context(Running(list(networks.values())))
         torch = None
         if arguments.torch_python:
             torch = stack.enter_context(TorchNetwork(arguments.torch_python, name, threads=arguments.threads))
             seconds["pytorch"] = []
-        paths = {what: f"{folder}/{place}.so" for place, what in enumerate(networks)}
-        for what, each in networks.items():
-            each.save(paths[what])
-        inputs = networks["untuned"].inputs
+        outputs = running.call(jobs.results)
+        expected = torch.output(jobs.random_inputs(networks["untuned"].inputs)[0]) if torch else outputs[0]
+        for what, output in zip(networks, outputs, strict=True):
+            apart = np.abs(output - expected).max() / np.abs(expected).max()
+            if not apart <= TOLERANCE:
+                raise RuntimeError(f"{name}: {what} differs from what is expected by {apart:.2g} of the largest output.")
+            print(f"{name}: {what} agrees with {'PyTorch' if torch else 'the untuned network'} to {apart:.1g}", flush=True)
+        running.call(jobs.latencies, [3] * len(networks))  # the first runs wake threads and fill caches
         for turn in range(ROUNDS):
-            for names, count in ((["untuned"], max(1, runs // 10)), ([what for what in paths if what != "untuned"], runs)):
-                job = (jobs.latencies, [paths[what] for what in names], inputs, "llvm", count)
-                outcome = worker.call(*job, limit=3600)
-                if outcome.failure:
-                    raise RuntimeError(f"{name}: a compiled network does not run: {outcome.message}")
-                for what, measured in zip(names, outcome.value[0], strict=True):
-                    seconds[what] += measured
+            for what, measured in zip(networks, running.call(jobs.latencies, counts)[0], strict=True):
+                seconds[what] += measured
             if torch is not None:
                 torch.seconds(3)
                 seconds["pytorch"] += torch.seconds(runs)
@@ -191,6 +235,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     "tune": _tune,
+    "layouts": _layouts,
     "metaschedule": _metaschedule,
     "latency": _latency,
     "report": _report,

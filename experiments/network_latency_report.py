@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -70,20 +71,21 @@ def _search(folder: Path, what: str) -> tuple[float | None, int | None, int | No
         measured, seconds = metaschedule.spent(searched)
         return seconds, measured, _peak(searched / "memory.jsonl")
     if method == "gausstune":
-        return *_first_rounds(folder / "ours", int(each)), _peak(folder / "calls.jsonl")
+        return *_first_rounds(folder / "ours", int(each)), _peak(folder / "ours" / "calls.jsonl")
+    if method == "gausstune in NHWC":
+        return *_first_rounds(folder / "nhwc", int(each)), _peak(folder / "nhwc" / "calls.jsonl")
     return None, None, None
 
 
 def _first_rounds(folder: Path, each: int) -> tuple[float, int]:
-    """Seconds and measurements of a tuning's rounds up to a budget; the default schedules' measurements come on top."""
+    """Seconds and measurements of a tuning up to a budget: of its rounds, and of all that came before the first."""
     budget = each * len(json.loads((folder / "network.json").read_text())["tasks"])
-    seconds, measured = 0.0, 0
-    for line in log.read(folder / "rounds.jsonl"):
-        if measured >= budget:
-            break
-        seconds += line["seconds_searching"] + line["seconds_measuring"]
-        measured += line["trials"]
-    return seconds, measured
+    rounds = log.read(folder / "rounds.jsonl")
+    seconds = [line["seconds_searching"] + line["seconds_measuring"] for line in rounds]
+    before = sum(line["seconds"] for line in log.read(folder / "calls.jsonl")) - sum(seconds)
+    measured = list(itertools.accumulate(line["trials"] for line in rounds))
+    last = next((place for place, count in enumerate(measured) if count >= budget), len(measured) - 1)
+    return before + sum(seconds[: last + 1]), measured[last]
 
 
 def _peak(path: Path) -> int | None:

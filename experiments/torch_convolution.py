@@ -13,7 +13,6 @@ import ctypes
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -47,50 +46,34 @@ class Torch:
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        self._process.close()
 
     def measure(self, workload: Any, threads: int, seconds: float) -> dict[str, dict[str, Any]]:
         """Time a `Conv2d` on `threads` threads: the answer of the function `measure` below.
 
         **Raises:** `RuntimeError` if the process ends meanwhile; the next call starts another.
         """
-        if self._process.poll() is not None:
+        if not self._process.alive:
             self.close()
             self._start()
         request = {name: getattr(workload, name) for name in ("data", "weight", "stride", "padding", "dilation", "groups")}
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # that it has ended is told below
-            self._process.stdin.write(json.dumps(request | {"threads": threads, "seconds": seconds}) + "\n")
-            self._process.stdin.flush()
-        return self._answer()
+        return self._process.ask(request | {"threads": threads, "seconds": seconds})
 
     def _start(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if "VERBOSE" not in name}
-        command = [self._python, __file__]
-        pipe = subprocess.PIPE
-        try:  # in a session of its own: Ctrl-C is for the caller
-            self._process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, text=True, env=environment, start_new_session=True
-            )
+        from experiments.interpreter import Interpreter  # here: the other interpreter reads this file too
+
+        try:
+            self._process = Interpreter(self._python, __file__)
         except OSError as error:
             raise ValueError(f"--torch-python: {self._python} cannot be started: {error}.") from error
         try:
-            versions = self._answer()
+            versions = self._process.answer()
         except RuntimeError as error:
             raise ValueError(f"--torch-python: {self._python} cannot import PyTorch; name one that can.") from error
         if not versions["onednn"]:
             self.close()
             raise ValueError(f"--torch-python: {self._python} has a PyTorch without oneDNN; name another.")
         self.version: str = versions["torch"]
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            self.close()
-            raise RuntimeError("the process that times PyTorch ended; what it wrote above says why")
-        return json.loads(line)
 
 
 def kernel(verbose: str) -> dict[str, Any] | None:

@@ -7,7 +7,6 @@ JSON, and so is each answer; arrays pass through files.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -43,6 +42,8 @@ class TorchNetwork:
         threads: int = 1,
         channels_last: bool = False,
     ) -> None:
+        from experiments.interpreter import Interpreter  # here: the other interpreter reads this file too
+
         self._folder = tempfile.TemporaryDirectory()
         settings = {
             "name": name,
@@ -52,10 +53,9 @@ class TorchNetwork:
             "threads": threads,
             "channels_last": channels_last,
         }
-        command = [python, __file__, json.dumps(settings), self._folder.name]
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            self.version: str = self._answer()
+            self._process = Interpreter(python, __file__, json.dumps(settings), self._folder.name)
+            self.version: str = self._process.answer()
         except (OSError, RuntimeError) as error:
             self._folder.cleanup()
             raise ValueError(f"python: {python} cannot run {name} in PyTorch: {error}.") from error
@@ -68,33 +68,18 @@ class TorchNetwork:
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        self._process.close()
         self._folder.cleanup()
 
     def output(self, data: np.ndarray) -> np.ndarray:
         """The network's output for images (batch, 3, image, image), float32."""
         np.save(Path(self._folder.name) / "data.npy", data)
-        self._ask({"runs": 0})
+        self._process.ask({"runs": 0})
         return np.load(Path(self._folder.name) / "output.npy")
 
     def seconds(self, runs: int) -> list[float]:
         """The latency of each of so many runs, one after another, of the last data or of noise."""
-        return self._ask({"runs": runs})
-
-    def _ask(self, request: dict[str, Any]) -> Any:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            self._process.communicate()
-            raise RuntimeError("its process ended; what it wrote above says why")
-        return json.loads(line)
+        return self._process.ask({"runs": runs})
 
 
 def torch_network(nodes: Sequence[Any], seed: int, channels_last: bool = False) -> Callable[[Any], Any]:

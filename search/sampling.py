@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,8 +36,24 @@ def draw(
         drawn, exhausted = _reject(space, tables, generator, n, excluded)
         if not exhausted or size > ENUMERABLE:
             return drawn
-    places = np.unravel_index(np.arange(size), shape, order="F")
-    return shuffled(space, _looked_up(tables, places), generator, n, excluded)
+    return shuffled(space, _listed(space, part), generator, n, excluded)
+
+
+def _listed(space: KnobSpace, part: Part) -> Int[np.ndarray, "m knobs"]:
+    """The valid configurations of a part; a space is asked for them round after round."""
+    try:
+        hash(space)
+    except TypeError:  # its predicate cannot be hashed
+        return _listed_once.__wrapped__(space, part)
+    return _listed_once(space, part)
+
+
+@lru_cache(maxsize=256)  # the parts of all tasks of a network, which take turns
+def _listed_once(space: KnobSpace, part: Part) -> Int[np.ndarray, "m knobs"]:
+    tables = [np.asarray(options, np.int32) for options in part]
+    shape = tuple(map(len, tables))
+    listed = _looked_up(tables, np.unravel_index(np.arange(math.prod(shape)), shape, order="F"))
+    return listed[space.valid(listed)]
 
 
 def shuffled(
@@ -90,8 +107,8 @@ def _reject(
     size = math.prod(shape)
     patience = min(PATIENCE, 4 * size)
     while len(kept) < n:
-        if fruitless >= patience or size <= min(tried, ENUMERABLE):  # by now a list would have cost as much
-            return kept, True
+        if fruitless >= patience or (size <= ENUMERABLE and tried * n >= size * max(1, len(kept))):
+            return kept, True  # what is left to draw would cost more than a list
         drawn = _looked_up(tables, generator.integers(0, shape, size=(chunk, len(shape)), dtype=np.int32).T)
         drawn = drawn[space.valid(drawn)]
         drawn = drawn[~_among(space, drawn, excluded)]

@@ -57,8 +57,14 @@ def replaced(space: KnobSpace, candidates: Candidates) -> KnobSpace:
     if foreign := [name for name in candidates if name not in space.names]:
         raise ValueError(f"candidates: {foreign[0]!r} is not a knob of this space; it has {', '.join(space.names)}.")
     knobs = [_with(knob, candidates[knob.name]) if knob.name in candidates else knob for knob in space.knobs]
-    parts = None if space.parts is None else [_renumbered(part, space.knobs, knobs) for part in space.parts]
-    return KnobSpace(knobs, space.predicate, encoding=space.encoding, parts=parts and [part for part in parts if all(part)])
+    if space.parts is None:
+        return KnobSpace(knobs, space.predicate, encoding=space.encoding)
+    parts = [part for part in (_renumbered(part, space.knobs, knobs) for part in space.parts) if all(part)]
+    if not parts:
+        raise ValueError(
+            f"candidates: no algorithm of the template has an option of each of {', '.join(candidates)}; name more."
+        )
+    return KnobSpace(knobs, space.predicate, encoding=space.encoding, parts=parts)
 
 
 def given(space: KnobSpace, candidates: Candidates) -> dict[str, tuple[Any, ...]]:

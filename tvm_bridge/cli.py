@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TuningError as error:
         fail("gausstune", error)
         return 1
-    except (ValueError, DeviceError, OSError, LookupError) as error:
+    except (ValueError, DeviceError, OSError, LookupError, ImportError, RuntimeError) as error:
         return fail("gausstune", error)
     except KeyboardInterrupt:
         kept = f"; {arguments.log} keeps what was measured, the same command goes on" if getattr(arguments, "log", None) else ""

@@ -83,12 +83,11 @@ class Session:
 
     def __post_init__(self) -> None:
         self._known: dict[int, Measurement] = {}
-        self._key = self.task.key  # it hashes the function
         device = self.measurer.device(self.task)
         if self.log is None:
             return
         for record in self.log.records:
-            if record.key != self._key:
+            if record.key != self.task.key:
                 continue
             config = record.config and self.task.own(record.config)
             if config or record.config is None:
@@ -155,7 +154,7 @@ class Session:
 
     def _note(self, index: int, config: Config | None, measurement: Measurement, *, reused: bool) -> float:
         """Keep a measurement, log it, tell the callbacks; returns its throughput."""
-        record = Record(self._key, index, config, measurement, self.task.candidates)
+        record = Record(self.task.key, index, config, measurement, self.task.candidates)
         if self.log is not None and not reused:
             self.log.append(record)
         self.records.append(record)

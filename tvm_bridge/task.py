@@ -57,7 +57,7 @@ class Task:
         """A name for people: the label it was given, or the operator and its target."""
         return self.label or f"{self.operator}.{self.target.kind}"
 
-    @property
+    @cached_property
     def key(self) -> TaskKey:
         """What identifies the task in records: target, operator, arguments, and its function if it has one."""
         function = "" if self.function is None else f"{tvm_ffi.structural_hash(self.function, map_free_vars=True):016x}"

@@ -77,6 +77,6 @@ def test_a_process_that_ends_is_started_again_for_the_next_layer(interpreter):
     workload = Conv2d((1, 2, 5, 5), (3, 2, 3, 3))
     with Torch(interpreter(ONE_THREAD_ONLY)) as torch:
         assert torch.measure(workload, 1, 0.1) == {"torch": {"seconds": 0.5}}
-        with pytest.raises(RuntimeError, match="the process that times PyTorch ended"):
+        with pytest.raises(RuntimeError, match="process ended"):
             torch.measure(workload, 2, 0.1)
         assert torch.measure(workload, 1, 0.1) == {"torch": {"seconds": 0.5}}

@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure the latency of a network under TVM's default schedules and under the tuned ones.
+    """Measure the latency of a network under TVM's default schedules and under the tuned ones, in turns.
 
     The latencies are appended to the tuning's folder, where `gausstune report` finds them.
     """
@@ -28,12 +28,14 @@ def run(arguments: argparse.Namespace) -> int:
     from tvm_bridge.network.extract import extract_tasks
     from tvm_bridge.records import gather
 
-    records = gather("--log", arguments.log)
+    records = gather("--log", arguments.records)
     extraction = extract_tasks(arguments.model, arguments.target)
-    folder = arguments.log if arguments.log is not None and arguments.log.is_dir() else None
-    default = compile_network(extraction)
-    print(f"default: {benchmark({'default': default}, runs=arguments.default_runs, log=folder)['default']}", flush=True)
-    tuned = compile_network(extraction, log=records, database=arguments.database)
-    if tuned.tuned:
-        print(f"tuned: {benchmark({'tuned': tuned}, runs=arguments.runs, log=folder)['tuned']}")
+    networks = {"default": compile_network(extraction)}
+    if records or arguments.database:
+        tuned = compile_network(extraction, log=records, database=arguments.database)
+        networks |= {"tuned": tuned} if tuned.tuned else {}
+    folder = arguments.records if arguments.records is not None and arguments.records.is_dir() else None
+    runs = {"default": arguments.default_runs, "tuned": arguments.runs}
+    for name, latency in benchmark(networks, runs=runs, log=folder).items():
+        print(f"{name}: {latency}")
     return 0

@@ -21,7 +21,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     """Add what names a network and its schedules."""
     parser.add_argument("model", metavar="NETWORK", help="a name such as resnet-18, or a file: ONNX, StableHLO, TVM's JSON")
     parser.add_argument("--target", default="llvm", help="llvm (this CPU), cuda, or a TVM target as JSON")
-    parser.add_argument("--log", type=Path, metavar="LOG", help="the folder of the network's tuning, or a log")
+    parser.add_argument("--log", type=Path, dest="records", metavar="LOG", help="the folder of the network's tuning, or a log")
     parser.add_argument("--database", type=Path, metavar="DIR", help="a folder with a MetaSchedule database")
 
 
@@ -33,10 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
     from tvm_bridge.records import gather
 
     check_library_name(arguments.output)
-    records = gather("--log", arguments.log)
+    records = None if arguments.records is None else gather("--log", arguments.records)
     extraction = extract_tasks(arguments.model, arguments.target)
     if arguments.export is not None:
-        export_database(extraction, records, arguments.export)
+        export_database(extraction, records or [], arguments.export)
     compiled = compile_network(extraction, log=records, database=arguments.database)
     compiled.save(arguments.output)
     print(f"{arguments.output}: {len(compiled.tuned)} of {len(extraction.calls)} functions run under a tuned schedule")

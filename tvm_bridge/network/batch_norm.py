@@ -47,7 +47,7 @@ def _scaled(data: Any, scale: np.ndarray, shift: np.ndarray, axis: int, readers:
     from tvm import relax
 
     def along(values: np.ndarray, rank: int, place: int) -> np.ndarray:
-        return values.astype(np.float32).reshape([-1 if each == place % rank else 1 for each in range(rank)])
+        return values.astype(str(data.ty.dtype)).reshape([-1 if each == place % rank else 1 for each in range(rank)])
 
     rank = len(data.ty.shape)
     if _is_convolution(data) and readers[data] == 1 and hasattr(data.args[1], "value"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +12,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from tvm_bridge.measure.process import Worker
 from tvm_bridge.network import jobs
 from tvm_bridge.network.compile import CompiledNetwork
+from tvm_bridge.network.running import Running
 
-FOLDER_LOG = "latency.jsonl"
+LATENCY_LOG = "latency.jsonl"
 """The log of latencies in the folder of a network's tuning."""
+
+BLOCKS = 20
+"""Runs are spread over so many calls, so that a slow network and one with few runs are there all the time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,7 @@ class Latency:
 def benchmark(
     networks: CompiledNetwork | Mapping[str, CompiledNetwork],
     *,
-    runs: int = 600,
+    runs: int | Mapping[str, int] = 600,
     log: str | os.PathLike[str] | None = None,
 ) -> dict[str, Latency]:
     """Measure the latency of compiled networks, in turns so that a drifting machine favours none.
@@ -68,37 +70,30 @@ def benchmark(
     **Arguments:**
 
     - `networks`: one ("tuned"), or several by name, with the same inputs.
-    - `runs`: of each.
-    - `log`: the folder of the network's tuning, or a file; the latencies are appended to it.
+    - `runs`: of each, or by name.
+    - `log`: the folder of the network's tuning, or a .jsonl file; the latencies are appended to it.
 
     **Raises:** `ValueError` naming the argument that does not fit, `RuntimeError` if a network does not run.
     """
     named = {"tuned": networks} if isinstance(networks, CompiledNetwork) else dict(networks)
-    if runs < 1:
-        raise ValueError(f"runs: {runs} must be at least 1.")
     if not named:
         raise ValueError("networks: there is none; give a compiled network, or several by name.")
-    first = next(iter(named.values()))
-    for name, each in named.items():
-        if (each.inputs, each.target) != (first.inputs, first.target):
-            raise ValueError(f"networks: {name!r} has other inputs or another target than {next(iter(named))!r}.")
-    threads = {"TVM_NUM_THREADS": str(first.target.threads)}
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [os.path.join(folder, f"{place}.so") for place in range(len(named))]
-        for each, path in zip(named.values(), paths, strict=True):
-            each.save(path)
-        worker = Worker(threads)
-        try:
-            answer = worker.call(jobs.latencies, paths, first.inputs, first.target.kind, runs, limit=3600)
-        finally:
-            worker.stop()
-    if answer.failure:
-        raise RuntimeError(f"networks: a compiled network does not run: {answer.failure}, {answer.message}")
-    latencies, device = answer.value
-    measured = {name: Latency(np.array(seconds), device) for name, seconds in zip(named, latencies, strict=True)}
+    wanted = [runs if isinstance(runs, int) else runs.get(name, 0) for name in named]
+    if min(wanted) < 1:
+        raise ValueError(f"runs: {runs} must be at least 1 for each of {', '.join(named)}.")
+    seconds: dict[str, list[float]] = {name: [] for name in named}
+    device, blocks = "", min(BLOCKS, max(wanted))
+    with Running(list(named.values())) as running:
+        running.call(jobs.latencies, [1] * len(named))  # the first run of each wakes threads and fills caches
+        for block in range(blocks):
+            counts = [each * (block + 1) // blocks - each * block // blocks for each in wanted]
+            measured, device = running.call(jobs.latencies, counts)
+            for name, its in zip(named, measured, strict=True):
+                seconds[name] += its
+    latencies = {name: Latency(np.array(its), device) for name, its in seconds.items()}
     if log is not None:
-        _append(Path(log), measured)
-    return measured
+        _append(Path(log), latencies)
+    return latencies
 
 
 def hypervolume(latency: float, search_seconds: float, *, reference_latency: float, reference_search_seconds: float) -> float:
@@ -118,7 +113,7 @@ def hypervolume(latency: float, search_seconds: float, *, reference_latency: flo
 
 
 def _append(path: Path, measured: Mapping[str, Latency]) -> None:
-    path = path / FOLDER_LOG if path.is_dir() or not path.suffix else path
+    path = path if path.suffix == ".jsonl" else path / LATENCY_LOG
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         for name, each in measured.items():

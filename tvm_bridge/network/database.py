@@ -19,7 +19,7 @@ from tvm_bridge import templates
 
 if TYPE_CHECKING:
     from tvm_bridge.network.extract import Extraction
-    from tvm_bridge.records import Record
+    from tvm_bridge.records import Record, TaskKey
     from tvm_bridge.target import Target
     from tvm_bridge.task import Task
 
@@ -42,9 +42,14 @@ class Tuned:
 
 
 def best_schedules(task: Task, records: Iterable[Record]) -> list[Tuned]:
-    """A task's fastest schedule, and the fastest that needs no rewriting if that is another; none if the default is faster."""
-    measured = [record for record in records if record.key == task.key and record.measurement.ok]
-    ranked = sorted(measured, key=lambda record: (record.measurement.cost, record.index))
+    """A task's fastest schedule, and the fastest that needs no rewriting if that is another; none if the default is faster.
+
+    A task that was never measured takes the schedules of the same operator with another epilogue: templates carry any.
+    """
+    same = [record for record in records if _without_epilogue(record.key) == _without_epilogue(task.key)]
+    measured = [record for record in same if record.key == task.key] or same
+    working = [record for record in measured if record.measurement.ok]
+    ranked = sorted(working, key=lambda record: (record.measurement.cost, record.index))
     template = templates.find(task.operator, task.target.kind)
     found: list[Tuned] = []
     for record in ranked:
@@ -60,6 +65,10 @@ def best_schedules(task: Task, records: Iterable[Record]) -> list[Tuned]:
         if own:
             break
     return found
+
+
+def _without_epilogue(key: TaskKey) -> TaskKey:
+    return key._replace(function="")
 
 
 def export_database(extraction: Extraction, records: Iterable[Record], folder: str | os.PathLike[str]) -> Any:

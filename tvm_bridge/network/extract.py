@@ -52,14 +52,9 @@ class Extraction:
 
     @cached_property
     def uncovered(self) -> dict[str, int]:
-        """The functions that no template covers and how often each is called; TVM's default schedule runs them."""
+        """The functions that no template covers and how often each is called; no search is for them."""
         covered = {name for each in self.tasks for name in each.functions}
         return {name: count for name, count in self.calls.items() if name not in covered}
-
-    @cached_property
-    def by_key(self) -> dict[TaskKey, NetworkTask]:
-        """The tasks by what identifies them in records."""
-        return {each.task.key: each for each in self.tasks}
 
 
 def extract_tasks(model: Any, target: Any, *, enlarged: bool = True) -> Extraction:

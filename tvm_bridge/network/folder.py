@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,16 @@ class Folder:
     def append(self, round_: Round) -> None:
         """Write a round, unless it is one gone through again: the file keeps the seconds that it took at first."""
         if self._number < len(self._known):
-            if _is_of(self._known[self._number], round_):
+            held = json.loads(self._known[self._number])
+            if (held.get("task"), held.get("trials")) == (round_.task, round_.trials):
                 self._number += 1
                 return
+            if held.get("task") == round_.task:  # the same round with a larger budget: what it took before is not gone
+                round_ = replace(
+                    round_,
+                    seconds_searching=round_.seconds_searching + held.get("seconds_searching", 0.0),
+                    seconds_measuring=round_.seconds_measuring + held.get("seconds_measuring", 0.0),
+                )
             del self._known[self._number :]  # from here on tuning takes another way: with a larger budget for example
             _write(self._path, "".join(line + "\n" for line in self._known))
         fields = {name: None if value == math.inf else value for name, value in asdict(round_).items()}
@@ -125,11 +132,6 @@ def _whole_lines(path: Path) -> list[str]:
             break
         lines.append(line)
     return lines
-
-
-def _is_of(line: str, round_: Round) -> bool:
-    fields = json.loads(line)
-    return (fields.get("task"), fields.get("trials")) == (round_.task, round_.trials)
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -35,37 +36,50 @@ def random_inputs(inputs: Inputs) -> list[np.ndarray]:
 
 def outputs_of(network: Any, inputs: Sequence[np.ndarray], kind: str) -> np.ndarray | list[np.ndarray]:
     """Run a network and fetch its result, a list where it has several."""
-    import tvm
-
-    result = network["main"](*(tvm.runtime.tensor(each, _device(kind)) for each in inputs))
+    result = network["main"](*(_tensor(each, kind) for each in inputs))
     return result.numpy() if hasattr(result, "numpy") else [each.numpy() for each in result]
 
 
-def latencies(paths: Sequence[str], inputs: Inputs, kind: str, runs: int, warmup: int = 3) -> tuple[list[list[float]], str]:
-    """Seconds of every run of each library, in turns so that a drifting machine favours none, and the device's name."""
-    import tvm
-
-    networks = [machine(tvm.runtime.load_module(path), kind) for path in paths]
-    arguments = [tvm.runtime.tensor(each, _device(kind)) for each in random_inputs(inputs)]
+def latencies(paths: Sequence[str], inputs: Inputs, kind: str, runs: Sequence[int]) -> tuple[list[list[float]], str]:
+    """Seconds of so many runs of each library, in turns so that a drifting machine favours none, and the device's name."""
+    networks = [_loaded(path, kind) for path in paths]
+    arguments = [_tensor(each, kind) for each in random_inputs(inputs)]
     seconds: list[list[float]] = [[] for _ in paths]
-    for run in range(-warmup, runs):
-        for place, network in enumerate(networks):
-            before = time.perf_counter()
-            network["main"](*arguments)
-            _device(kind).sync()
-            if run >= 0:
-                seconds[place].append(time.perf_counter() - before)
+    for turn in range(max(runs)):
+        for network, wanted, its in zip(networks, runs, seconds, strict=True):
+            if turn < wanted:
+                before = time.perf_counter()
+                network["main"](*arguments)
+                _device(kind).sync()
+                its.append(time.perf_counter() - before)
     return seconds, str(local_device(kind))
 
 
-def compare(paths: Sequence[str], inputs: Inputs, kind: str, runs: int) -> tuple[list[list[float]], float]:
-    """Seconds of every run of two libraries, and how far their outputs lie apart as a share of the first's largest."""
+def results(paths: Sequence[str], inputs: Inputs, kind: str) -> list[np.ndarray | list[np.ndarray]]:
+    """The outputs of each library for the same random inputs."""
+    return [outputs_of(_loaded(path, kind), random_inputs(inputs), kind) for path in paths]
+
+
+def apart(paths: Sequence[str], inputs: Inputs, kind: str) -> float:
+    """How far the outputs of two libraries lie apart, as a share of the first's largest; NaN where one of them is."""
+    first, second = results(paths, inputs, kind)
+    pairs = zip(*(each if isinstance(each, list) else [each] for each in (first, second)), strict=True)
+    doubled = ((np.asarray(one, float), np.asarray(other, float)) for one, other in pairs)
+    return float(np.max([np.abs(other - one).max() / (np.abs(one).max() or 1.0) for one, other in doubled]))
+
+
+@functools.cache
+def _loaded(path: str, kind: str) -> Any:
+    """A library's virtual machine, loaded once."""
     import tvm
 
-    first, second = (outputs_of(machine(tvm.runtime.load_module(path), kind), random_inputs(inputs), kind) for path in paths)
-    pairs = zip(*(each if isinstance(each, list) else [each] for each in (first, second)), strict=True)
-    apart = max(float(np.abs(other - one).max() / (np.abs(one).max() or 1.0)) for one, other in pairs)
-    return latencies(paths, inputs, kind, runs, warmup=1)[0], apart
+    return machine(tvm.runtime.load_module(path), kind)
+
+
+def _tensor(value: np.ndarray, kind: str) -> Any:
+    import tvm
+
+    return tvm.runtime.tensor(value, _device(kind))
 
 
 def _device(kind: str) -> Any:

@@ -19,7 +19,7 @@ from tvm_bridge.network.layout_cut import Tensor, cheapest_labels, labels_cost
 from tvm_bridge.network.layout_graph import LayoutGraph
 from tvm_bridge.network.load import Network, load_network
 from tvm_bridge.network.transposition import Transposition, transposition_seconds
-from tvm_bridge.records import Paths, TaskKey, best_records
+from tvm_bridge.records import Paths, Record, TaskKey, gather
 from tvm_bridge.target import Target
 
 
@@ -80,7 +80,7 @@ def choose_layouts(
     model: Any,
     target: Any,
     *,
-    records: Paths,
+    records: Paths | Sequence[Record],
     log: str | os.PathLike[str] | None = None,
     measurer: Measurer | None = None,
 ) -> LayoutChoice:
@@ -92,7 +92,7 @@ def choose_layouts(
 
     - `model`: a `Network`, or whatever `load_network` reads, with all its convolutions in one layout.
     - `target`: "llvm" (this machine's CPU), "cuda", or a TVM target: what the records are of.
-    - `records`: logs of the convolutions' tasks; of those with an epilogue the fastest counts.
+    - `records`: of the convolutions' tasks, or their logs, or folders of tunings; of several epilogues the fastest counts.
     - `log`: a file of records; transpositions that it holds are not measured again, what is measured is appended.
     - `measurer`: of transpositions; None for a `Local` closed at the end.
 
@@ -178,13 +178,17 @@ class MeasuredCosts:
     """Costs by records of the convolutions' tasks and by measuring transpositions, as `choose_layouts` takes them."""
 
     def __init__(
-        self, target: Target, records: Paths, log: str | os.PathLike[str] | None = None, measurer: Measurer | None = None
+        self,
+        target: Target,
+        records: Paths | Sequence[Record],
+        log: str | os.PathLike[str] | None = None,
+        measurer: Measurer | None = None,
     ) -> None:
         self.target, self._log, self._measurer = target, log, measurer
         self._seconds: dict[tuple[str, str], float] = {}
-        for key, record in best_records(records).items():
-            if key.target == target:
-                place = key.operator, key.args
+        for record in gather("records", records):
+            if record.key.target == target:
+                place = record.key.operator, record.key.args
                 self._seconds[place] = min(record.measurement.cost, self._seconds.get(place, np.inf))
 
     def kernel(self, workload: Conv2d) -> float:

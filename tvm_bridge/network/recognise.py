@@ -45,11 +45,15 @@ def workload_of(function: Any) -> Workload | None:
 
 
 def _blocks(function: Any) -> list[Any]:
-    """The function's blocks in order; none if it is not made of blocks side by side."""
+    """The function's blocks in order; none if it has no root block."""
     from tvm import s_tir
 
     schedule = s_tir.Schedule(function)
-    return [schedule.get(block) for block in schedule.get_child_blocks(schedule.get_sblock("root"))]
+    try:
+        root = schedule.get_sblock("root")
+    except s_tir.ScheduleError:
+        return []
+    return [schedule.get(block) for block in schedule.get_child_blocks(root)]
 
 
 def _guesses(operands: Sequence[Any], operator: Sequence[Any]) -> Iterator[Workload]:

@@ -42,7 +42,7 @@ class NetworkResult:
 
     - `network`: its name.
     - `tasks`: what was tuned, in the order of the network.
-    - `uncovered`: the functions that no template covers and how often each is called; TVM's default schedule runs them.
+    - `uncovered`: the functions that no template covers and how often each is called; no search is for them.
     - `seconds_searching`, `seconds_measuring`: time spent choosing and measuring, by this call.
     - `stopped`: "trials", "exhausted", "early stopping" or "time limit".
     """
@@ -65,7 +65,7 @@ class NetworkResult:
         return sum(each.count * each.default_seconds for each in self.tasks)
 
     def table(self) -> str:
-        """A line for each task: how often it occurs, its default and best time, its speed, its share of the network's time."""
+        """A line for each task: how often it occurs, its default and best time, its speed, its share of all tasks' time."""
         known = sum(each.count * each.seconds for each in self.tasks if each.result is not None)
         rows = [("task", "times", "default us", "best us", "GFLOPS", "share")]
         for each in self.tasks:
@@ -83,7 +83,7 @@ class NetworkResult:
         lines += [each.failure for each in self.tasks if each.failure]
         if self.uncovered:
             calls = ", ".join(f"{name} ({count})" for name, count in self.uncovered.items())
-            lines.append(f"Left to TVM's default schedule, as no template covers them: {calls}")
+            lines.append(f"Not tuned, as no template covers them: {calls}")
         return "\n".join(lines)
 
 

@@ -159,6 +159,7 @@ def _pooling(operation: Any, data: Any, start: Any) -> Any:
     if reducer == "stablehlo.maximum":
         return relax.op.nn.max_pool2d(data, **geometry)
     _refuse(operation, "this reducer", reducer == "stablehlo.add")
+    _refuse(operation, "a sum of integers", dtype(operation.result).startswith("float"))
     mean = relax.op.nn.avg_pool2d(data, count_include_pad=True, **geometry)
     return relax.op.multiply(mean, relax.const(math.prod(size), dtype(operation.result)))
 

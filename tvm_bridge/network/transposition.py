@@ -1,4 +1,4 @@
-"""What a change of layout costs: transpositions as workloads, measured under TVM's default schedule, as networks have them."""
+"""What a change of layout costs: transpositions as workloads, measured under the plain schedule of compiled networks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from search import KnobSpace, Option
 from tvm_bridge.measure.base import Measurer, TuningError
 from tvm_bridge.measure.local import Local
+from tvm_bridge.network import untuned
 from tvm_bridge.records import DEFAULT_INDEX, Record, RecordLog
 from tvm_bridge.target import Target
 from tvm_bridge.task import Task
@@ -74,9 +75,10 @@ class Transposition:
         return data.transpose(self.axes)
 
     def task(self, target: Target) -> Task:
-        """The transposition as something to measure: its only schedule is TVM's default."""
+        """The transposition as something to measure, which has nothing to choose."""
         space = KnobSpace([Option("default", (0,))])
-        return Task(self.operator, self.args, target, space, workload=self)  # type: ignore[arg-type]
+        function = untuned.scheduled(self.prim_func(), target) if target.kind == "llvm" else None
+        return Task(self.operator, self.args, target, space, workload=self, function=function)  # type: ignore[arg-type]
 
 
 def transposition_seconds(

@@ -29,16 +29,22 @@ def scheduled(function: Any, target: Target) -> Any:
 
     if (function.attrs or {}).get("tirx.is_scheduled"):
         return function
-    schedule = s_tir.Schedule(function)
+    try:
+        return _scheduled(s_tir.Schedule(function), target).with_attr("tirx.is_scheduled", 1)
+    except s_tir.ScheduleError:  # it is not made of plain loops around plain blocks
+        return function
+
+
+def _scheduled(schedule: Any, target: Target) -> Any:
     blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
     if sum(_reduces(schedule.get(block)) for block in blocks) > 1:
-        return function
+        return schedule.mod["main"]
     for block in blocks[:-1]:
         if _elementwise(schedule.get(block)):
             schedule.compute_inline(block)
     for block in schedule.get_child_blocks(schedule.get_sblock("root")):
         _spread(schedule, block, target.threads)
-    return schedule.mod["main"].with_attr("tirx.is_scheduled", 1)
+    return schedule.mod["main"]
 
 
 def _spread(schedule: Any, block: Any, threads: int) -> None:

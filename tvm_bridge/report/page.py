@@ -164,7 +164,7 @@ def _tasks(tuning: Tuning) -> Markup:
     uncovered = None
     if tuning.uncovered:
         named = ", ".join(f"{name} ×{count}" for name, count in tuning.uncovered.items())
-        uncovered = element("p", f"Left to TVM's default schedule, as no template covers them: {named}.")
+        uncovered = element("p", f"Not tuned, as no template covers them: {named}.")
     return _section("Tasks" if len(tuning.tasks) > 1 else "The task", explanation, tasks(tuning), uncovered)
 
 

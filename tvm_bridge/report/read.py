@@ -64,8 +64,7 @@ def read_tuning(source: Path) -> Tuning:
     if source.is_dir():
         rounds = list(_rows(source / "rounds.jsonl", _round, notes))
         for name, runs in _rows(source / "latency.jsonl", _latency, notes):
-            earlier = latencies.get(name)
-            latencies[name] = runs if earlier is None else Latency(np.concatenate([earlier.seconds, runs.seconds]), runs.device)
+            latencies[name] = runs  # the last: what was measured before may be of fewer trials, or elsewhere
     tasks = tuple(_tasks(records, network, notes))
     return Tuning(
         source.resolve().name,

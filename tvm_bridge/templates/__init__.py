@@ -28,8 +28,8 @@ TEMPLATES = {
 class Template(Protocol):
     """What a template's file provides.
 
-    One that has more to choose than AutoTVM's knobs has `enlarged_space`, like `space`. One that computes some configurations
-    by another algorithm has `rewritten(function, choice)`: the function that `schedule` then starts from, or the very same.
+    One that has more to choose than AutoTVM's knobs has `enlarged_space`, like `space`. One whose schedules
+    may start from another function has `rewritten(function, choice)`: that function, or the very same.
     """
 
     def space(self, workload: Any, target: Target) -> KnobSpace:
@@ -55,7 +55,7 @@ def space(workload: Workload, target: Target, *, enlarged: bool = False) -> Knob
 
 
 def rewritten(template: Template, function: Any, choice: Config) -> Any:
-    """The function that a template's schedule of a choice starts from: the given one, unless it takes another algorithm."""
+    """The function that a template's schedule of a choice starts from: the given one, unless the template rewrites it."""
     rewrite = getattr(template, "rewritten", None)
     return function if rewrite is None else rewrite(function, choice)
 

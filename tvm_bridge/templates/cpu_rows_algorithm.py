@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tvm_bridge.convolution import Pair
-from tvm_bridge.templates.cpu import Operator, substituted
+from tvm_bridge.templates.cpu import Operator
+from tvm_bridge.templates.substitution import substituted
 
 
 class _Geometry(NamedTuple):
@@ -132,9 +133,9 @@ def _padded_before(padding: Any) -> Pair:
 
 
 def _factors(index: Any, *variables: Any) -> Pair:
-    """What two variables are multiplied by in an index."""
+    """What two variables are multiplied by in an index, 1 if one is missing from it: its extent is 1."""
     first, second, _ = _linear(index, variables)
-    return first, second
+    return max(first, 1), max(second, 1)
 
 
 def _linear(index: Any, variables: Sequence[Any]) -> list[int]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tvm_bridge.templates.cuda_direct import anchor_block
+from tvm_bridge.templates.substitution import substituted
 
 
 def overhanging(function: Any, multiples: Mapping[int, int]) -> Any:
@@ -68,17 +69,4 @@ def overhanging(function: Any, multiples: Mapping[int, int]) -> Any:
 
     sums = te.compute([const(extent) for extent in rounded[:spatial]], total, name=str(block.name_hint))
     output = te.compute(result.shape, within, name=f"{block.name_hint}_within")
-    return replaced(schedule, nest, te.create_prim_func([*inputs, output]), [*operands, result])
-
-
-def replaced(schedule: Any, nest: Any, other: Any, buffers: Sequence[Any]) -> Any:
-    """The scheduled function with a nest of loops replaced by a PrimFunc's body, its parameters being these buffers."""
-    import tvm_ffi
-    from tvm import s_tir, tirx
-
-    names = dict(zip(other.params, buffers, strict=True))
-    replacement = tvm_ffi.structural_map(other.body.block.body, (tirx.Var, lambda variable: names.get(variable, variable)))
-    root = schedule.mod["main"].body.block
-    body = tirx.SeqStmt([replacement if statement.same_as(nest) else statement for statement in root.body.seq])
-    whole = s_tir.SBlock([], [], [], "root", body, alloc_buffers=[*root.alloc_buffers, *other.body.block.alloc_buffers])
-    return schedule.mod["main"].with_body(s_tir.SBlockRealize([], True, whole))
+    return substituted(schedule, nest, te.create_prim_func([*inputs, output]), [*operands, result])

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from tvm_bridge.templates.cpu import Operator, substituted
+from tvm_bridge.templates.cpu import Operator
+from tvm_bridge.templates.substitution import substituted
 
 
 def with_minimal_filter(function: Any, m: int, tiles: tuple[int, int]) -> Any:

@@ -58,13 +58,6 @@ def test_batch_and_image_reach_every_layer(name):
     assert all(node.shape[0] == 3 for node in models.nodes(name, batch=3, image=96))
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_nodes_come_after_their_inputs(name):
-    for place, node in enumerate(models.nodes(name)):
-        assert node.position == place
-        assert all(each.position < place for each in node.inputs)
-
-
 def test_an_unknown_network_is_refused_with_a_suggestion():
     with pytest.raises(ValueError, match=r"network: 'resnet18' is not one of alexnet, .*Did you mean 'resnet-18'"):
         models.nodes("resnet18")

@@ -35,5 +35,7 @@ def test_the_hypervolume_of_the_slides():
 def test_wrong_input_is_told_before_any_work():
     with pytest.raises(ValueError, match="networks: there is none"):
         benchmark({})
+    with pytest.raises(ValueError, match="must be at least 1 for each of default"):
+        benchmark({"default": None}, runs={"other": 3})
     with pytest.raises(ValueError, match="reference_latency: 0"):
         hypervolume(1, 1, reference_latency=0, reference_search_seconds=1)

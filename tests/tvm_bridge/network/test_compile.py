@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 
 from tests.tvm_bridge.network.small_network import SHAPE, small_network
+from tests.tvm_bridge.relax_run import run
 from tvm_bridge.measure.base import ErrorCategory, Measurement
 from tvm_bridge.network import compile as compiling
+from tvm_bridge.network import jobs
 from tvm_bridge.network.benchmark import benchmark
 from tvm_bridge.network.compile import compile_network
 from tvm_bridge.network.database import best_schedules, export_database, open_database
@@ -72,7 +75,8 @@ def test_winograds_algorithm_is_in_the_database_beside_a_direct_schedule(extract
 
 def test_a_default_that_is_faster_stays(extraction, records, untuned):
     defaults = [_record(each.task, None, 1e-9) for each in extraction.tasks]
-    assert compile_network(extraction, log=[*records, *defaults]).tuned == untuned.tuned
+    with pytest.warns(UserWarning, match="compiled untuned"):
+        assert compile_network(extraction, log=[*records, *defaults]).tuned == untuned.tuned
 
 
 def test_a_database_goes_out_and_comes_back_and_tvm_reads_it(extraction, records, untuned, data, tmp_path):
@@ -88,6 +92,7 @@ def test_a_database_goes_out_and_comes_back_and_tvm_reads_it(extraction, records
         applied = relax.transform.MetaScheduleApplyDatabase()(extraction.module)
     scheduled = [name for name in extraction.calls if (applied[name].attrs or {}).get("tirx.is_scheduled")]
     assert set(scheduled) == set(back.tuned)
+    np.testing.assert_allclose(run(applied, data)[0], untuned(data), rtol=1e-4, atol=1e-3)
 
 
 def test_the_saved_library_runs_with_the_runtime_alone(tuned, untuned, data, tmp_path):
@@ -124,6 +129,29 @@ def test_latencies_are_logged_by_name(tuned, untuned, tmp_path):
     assert {line["what"]: line["seconds"] for line in lines} == {
         name: latency.seconds.tolist() for name, latency in measured.items()
     }
+
+
+def test_a_log_that_helps_nothing_is_told(extraction, untuned):
+    with pytest.warns(UserWarning, match="neither has a schedule for small"):
+        assert compile_network(extraction, log=[]).tuned == untuned.tuned
+
+
+def test_an_epilogue_that_was_never_measured_takes_the_operators_schedules(extraction, records):
+    first = extraction.tasks[0].task
+    others = [replace(each, key=each.key._replace(function="another")) for each in records if each.key == first.key]
+    assert [tuned.seconds for tuned in best_schedules(first, others)] == [
+        tuned.seconds for tuned in best_schedules(first, records)
+    ]
+    slow = replace(_record(first, None, 1e-9), key=others[0].key)
+    assert best_schedules(first, [*others, slow]) == []
+
+
+def test_outputs_that_are_no_numbers_are_found(untuned, monkeypatch):
+    monkeypatch.setattr(jobs, "_loaded", lambda path, _: path)
+    given = {"a": [np.ones(2), np.ones(2)], "b": [np.ones(2), np.array([1, np.nan])]}
+    monkeypatch.setattr(jobs, "outputs_of", lambda path, *_: given[path])
+    assert jobs.apart(["a", "a"], untuned.inputs, "llvm") == 0
+    assert np.isnan(jobs.apart(["a", "b"], untuned.inputs, "llvm"))
 
 
 def test_wrong_input_is_told_before_any_work(extraction, untuned, data, tmp_path):

@@ -217,9 +217,13 @@ def test_tasks_are_those_of_the_chosen_layouts(network):
 
 
 def logged(path, seconds_by_workload, target=TARGET, function=""):
+    keys = {TaskKey.of(target, each.operator, each.args, function): its for each, its in seconds_by_workload.items()}
+    return logged_keys(path, keys)
+
+
+def logged_keys(path, seconds_by_key):
     log = RecordLog(path)
-    for workload, seconds in seconds_by_workload.items():
-        key = TaskKey.of(target, workload.operator, workload.args, function)
+    for key, seconds in seconds_by_key.items():
         log.append(Record(key, -1, None, Measurement((seconds,))))
     return path
 
@@ -231,7 +235,7 @@ def test_the_fastest_records_of_this_target_decide(network, graph, tmp_path):
     logged(records, {depthwise: 0.5e-3}, function="0123456789abcdef")  # of a task with an epilogue
     logged(records, {first: 1e-9, last: 1e-9}, target=Target.parse("llvm -mcpu=x86-64 -num-cores=64"))
     moves = [graph.transposition(passed, label) for passed in graph.passed for label in (0, 1)]
-    log = logged(tmp_path / "transpositions.jsonl", dict.fromkeys(moves, 1e-4))
+    log = logged_keys(tmp_path / "transpositions.jsonl", {each.task(TARGET).key: 1e-4 for each in moves})
     choice = choose_layouts(network, TARGET, records=records, log=log)
     assert choice.convolutions[1].workload == depthwise
     assert choice.convolutions[1].seconds == {"NCHW": 2e-3, "NHWC": 0.5e-3}

@@ -105,7 +105,7 @@ def test_task_table_has_the_figures_of_the_log(tiny):
 
 
 def test_latency_table_has_mean_variance_and_percentiles(tiny):
-    assert tiny.row("default")[:5] == ["default", "4", "11.000", "1.155", "1.33"]
+    assert tiny.row("default")[:5] == ["default", "2", "11.000", "1.414", "2.00"]
     assert tiny.row("tuned") == ["tuned", "3", "5.000", "1.000", "1.00", "5.000", "5.800", "5.980", "2.20×"]
 
 

@@ -131,7 +131,7 @@ def test_strides_are_shuffles_of_registers():
     assert len(re.findall(r"vpermt2ps|vpermi2ps", assembly)) >= 9
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(checks.awkward(depthwise=True))
 def test_every_part_has_configurations(case):
     workload, target = case

@@ -1,0 +1,56 @@
+"""Compiled networks in a process of their own, whose threads are those of their target and whose crash costs nobody else."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from tvm_bridge.measure.process import Worker
+
+if TYPE_CHECKING:
+    from tvm_bridge.network.compile import CompiledNetwork
+
+LIMIT = 900.0
+"""Seconds that one call may take."""
+
+
+class Running:
+    """Networks with the same inputs and target, loaded in another process; a context manager.
+
+    **Arguments:**
+
+    - `networks`: the compiled networks.
+
+    **Raises:** `ValueError` for networks with other inputs or another target than the first.
+    """
+
+    def __init__(self, networks: Sequence[CompiledNetwork]) -> None:
+        self._first = networks[0]
+        for place, each in enumerate(networks):
+            if (each.inputs, each.target) != (self._first.inputs, self._first.target):
+                raise ValueError(f"networks: number {place} has other inputs or another target than the first.")
+        self._folder = tempfile.TemporaryDirectory()
+        self._paths = [os.path.join(self._folder.name, f"{place}.so") for place in range(len(networks))]
+        for each, path in zip(networks, self._paths, strict=True):
+            each.save(path)
+        self._worker = Worker({"TVM_NUM_THREADS": str(self._first.target.threads)})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.stop()
+        self._folder.cleanup()
+
+    def call(self, job: Callable[..., Any], *arguments: Any) -> Any:
+        """The value of `job(paths of the libraries, inputs, kind of device, *arguments)` in the process.
+
+        **Raises:** `RuntimeError` if a network does not run.
+        """
+        fixed = self._paths, self._first.inputs, self._first.target.kind
+        answer = self._worker.call(job, *fixed, *arguments, limit=LIMIT)
+        if answer.failure:
+            raise RuntimeError(f"networks: a compiled network does not run: {answer.failure}, {answer.message}")
+        return answer.value
