@@ -95,7 +95,7 @@ def build(subject: Subject, config: dict[str, Any] | None, path: str) -> Built |
         return Failure(ErrorCategory.INSTANTIATION, _in_short(error))
     functions = {"main": kernel} | packing.by_name(packers)
     try:
-        _export(compiled(functions, subject.target), path)
+        export(compiled(functions, subject.target), path)
     except Exception as error:
         device = any(word in str(error) for word in ("Compilation error:", "nvcc", "NVRTC"))  # TVM gives them no type
         return Failure(ErrorCategory.COMPILE_DEVICE if device else ErrorCategory.COMPILE_HOST, _in_short(error))
@@ -107,7 +107,7 @@ def shapes(function: Any) -> tuple[Shape, ...]:
     return tuple((tuple(int(extent) for extent in buffer.shape), str(buffer.dtype)) for buffer in function.params)
 
 
-def _export(executable: Any, path: str) -> None:
+def export(executable: Any, path: str) -> None:
     """Write a library: linked (.so), as objects to be linked elsewhere (.tar), or as LLVM's code (.ll)."""
     if path.endswith(".ll"):
         executable.mod.write_to_file(path, "ll")

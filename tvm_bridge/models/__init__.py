@@ -2,7 +2,7 @@
 
 AlexNet, ResNet-18, VGG-16, MobileNet-v1 and SqueezeNet-v1.1 are those of Sun et al. (DATE 2021, section V); ResNet-18 to
 MobileNet-v1 are as TVM shipped them. A network is a function of a vocabulary, `Layers`; what that writes down is turned into
-Relax here, into workloads by `workloads`, and into PyTorch by the experiments. Only `build` needs TVM.
+Relax here, into PyTorch by the experiments, into workloads by the tests. Only `build` needs TVM.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tvm_bridge.measure.jobs import export
 from tvm_bridge.network import jobs, untuned
 from tvm_bridge.network.database import Tuned, best_schedules, commit, open_database, recorded_seconds
 from tvm_bridge.network.extract import Extraction, extract_tasks
@@ -58,7 +59,7 @@ class CompiledNetwork:
         **Raises:** `ValueError` if the name does not end in .so or .tar.
         """
         check_library_name(path)
-        jobs.export(self.executable, str(path))
+        export(self.executable, str(path))
 
 
 def compile_network(

@@ -21,13 +21,6 @@ def machine(executable: Any, kind: str) -> Any:
     return relax.VirtualMachine(executable, _device(kind))
 
 
-def export(executable: Any, path: str) -> None:
-    """Write a compiled network: linked (.so), or as objects to be linked elsewhere (.tar)."""
-    from tvm.support.tar import tar
-
-    executable.export_library(path, **({"fcompile": tar} if path.endswith(".tar") else {}))
-
-
 def random_inputs(inputs: Inputs) -> list[np.ndarray]:
     """Inputs like normalised images, the same at each call."""
     generator = np.random.default_rng(0)

@@ -7,15 +7,16 @@ No workload is left without configurations: a demand that it cannot meet is lowe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from jaxtyping import Array, Bool, Int, Num
 
-from search.knobs import factorisations
-from search.space import Choice
+from search.knobs import Knob, factorisations
+from search.space import Choice, Part
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.target import Target
 from tvm_bridge.templates.cpu import VectorUnit
@@ -137,3 +138,9 @@ def reachable_demands(measures: dict[str, tuple[Num[Array, " n"], int]], fit: Bo
         demands[name] = min(wanted, int(measure[fit].max()))
         fit = fit & (measure >= demands[name])
     return demands
+
+
+def admitted_options(knobs: Sequence[Knob], able: Mapping[str, Callable[[Any], Any]]) -> Part:
+    """The options of each knob that pass its test, one of its table's rows; all of a knob that has none."""
+    admitted = (able[knob.name](knob.table) if knob.name in able else np.ones(len(knob.table)) for knob in knobs)
+    return tuple(tuple(np.flatnonzero(options).tolist()) for options in admitted)

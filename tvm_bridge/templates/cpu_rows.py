@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from search.knobs import Config, Knob
@@ -26,7 +25,7 @@ from tvm_bridge.convolution import Conv2d
 from tvm_bridge.target import Target
 from tvm_bridge.templates.cpu import VectorUnit, unrolled
 from tvm_bridge.templates.cpu_depthwise import DepthwisePredicate
-from tvm_bridge.templates.cpu_predicate import BUSY, STATEMENTS, VECTORS, busy
+from tvm_bridge.templates.cpu_predicate import BUSY, STATEMENTS, VECTORS, admitted_options, busy
 from tvm_bridge.templates.cpu_rows_algorithm import with_whole_rows
 
 STACK = 256
@@ -109,8 +108,7 @@ class RowsPredicate(DepthwisePredicate):
             "unroll_explicit": lambda explicit: explicit[:, 0] == 1,
             "rows": lambda lanes: lanes[:, 0] == self.width,
         }
-        admitted = (able[knob.name](knob.table) if knob.name in able else np.ones(len(knob.table)) for knob in knobs)
-        return tuple(tuple(np.flatnonzero(options).tolist()) for options in admitted)
+        return admitted_options(knobs, able)
 
     def lanes(self, choice: Choice) -> Int[Array, " n"]:
         """The extent of the vectorised loop."""

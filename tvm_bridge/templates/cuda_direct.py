@@ -7,6 +7,7 @@ a block reads its share of the inputs through shared memory and keeps its result
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -52,7 +53,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Fits:
+class Fits(ABC):
     """The predicate of a template: whether the device can launch a configuration.
 
     It refuses what AutoTVM's check of the generated code refused (error 1): more threads (f2 y2 x2), more of them along z (in
@@ -83,9 +84,9 @@ class Fits:
         """The shared memory of a block, in bytes."""
         return shared_bytes(*self.staged(choice))
 
+    @abstractmethod
     def staged(self, choice: Choice) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """How many elements of data and how many weights a block holds in shared memory at a time, as floats."""
-        raise NotImplementedError
 
     def patch(self, choice: Choice, kernel_height: Any, kernel_width: Any) -> Float[Array, " n"]:
         """The area of padded input that a block's pixels see through a kernel of this height and width."""

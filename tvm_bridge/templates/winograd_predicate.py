@@ -16,7 +16,7 @@ from search.knobs import Knob, factorisations
 from search.space import Choice, Part
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.templates.cpu import VectorUnit
-from tvm_bridge.templates.cpu_predicate import BUSY, CpuPredicate, busy
+from tvm_bridge.templates.cpu_predicate import BUSY, CpuPredicate, admitted_options, busy
 
 TILES = (2, 4)
 """Extents m of tiles: the larger, the fewer products, and the larger the errors of rounding."""
@@ -80,8 +80,7 @@ class WinogradPredicate(CpuPredicate):
             "tile_rx": self._unsplit,
             "winograd": lambda m: m[:, 0] == self.m,
         }
-        admitted = (able[knob.name](knob.table) if knob.name in able else np.ones(len(knob.table)) for knob in knobs)
-        return tuple(tuple(np.flatnonzero(options).tolist()) for options in admitted)
+        return admitted_options(knobs, able)
 
     def _spans(self, factors: Int[Array, "n 4"], extent: int) -> Bool[Array, " n"]:
         """Whether spans are whole tiles or, of an extent that is not, the largest that so many tiles cover."""

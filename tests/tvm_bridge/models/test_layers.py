@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tvm_bridge.models.workloads import convolutions
 from tvm_bridge.models.layers import Layers
-from tvm_bridge.models.workloads import convolutions
 
 windows = st.tuples(st.integers(1, 12), st.integers(1, 5), st.integers(1, 3), st.integers(0, 2))
 

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
+from tests.tvm_bridge.models.workloads import convolutions, dense_layers
 from tvm_bridge import models
 from tvm_bridge.models import MODELS
-from tvm_bridge.models.workloads import convolutions, dense_layers
 from tvm_bridge.networks import NETWORKS, layers
 
 TUNED = ("alexnet", "resnet-18", "vgg-16", "mobilenet-v1", "squeezenet-v1.1")

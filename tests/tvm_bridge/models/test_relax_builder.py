@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from tvm import ir, relax
 
+from tests.tvm_bridge.models.workloads import convolutions
 from tests.tvm_bridge.relax_run import run
 from tvm_bridge import models
 from tvm_bridge.models import relax_builder
 from tvm_bridge.models.layers import Layers
 from tvm_bridge.models.weights import draw
-from tvm_bridge.models.workloads import convolutions
 
 
 def every_operation():
