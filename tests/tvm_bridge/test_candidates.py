@@ -19,7 +19,7 @@ from tvm_bridge.task import task_of
 INCREMENTED = {"auto_unroll_max_step": (1000, 0, 512, 1500)}
 """More options, in an order that numbers all configurations otherwise."""
 
-REPORTED = {"num_thread_n": (4,), "num_thread_c": (4,)}
+REPORTED = {"num_thread_n": (4,), "num_thread_c": (4,), "layout": (0,)}
 
 
 def incremented():
@@ -40,10 +40,10 @@ def test_spaces_of_the_reports_listings(weight, padding, size):
     shape = {"data": (1, 512, 7, 7), "weight": weight, "padding": padding, "target": RTX}
     task = bridge.conv2d(**shape, enlarged=True, candidates=REPORTED)
     assert task.space.size == size
-    assert len(task.space.names) == 12
-    assert len(task.space.feature_names) == 24
+    assert len(task.space.names) == 13  # the report's twelve, and the layout
+    assert len(task.space.feature_names) == 25
     assert len(task.space.sample(jax.random.key(0), 8)) == 8
-    assert bridge.conv2d(**shape, enlarged=True).space.size == 16 * bridge.conv2d(**shape).space.size
+    assert bridge.conv2d(**shape, enlarged=True).space.size == 32 * bridge.conv2d(**shape).space.size
 
 
 @pytest.mark.parametrize("target", [RTX, CPU], ids=["cuda", "llvm"])
@@ -148,9 +148,8 @@ def test_the_enlarged_space_of_a_report_has_no_configuration_of_the_plain_one():
     plain, reported = small_task(), task_of(SMALL, RTX, enlarged=True, candidates=REPORTED)
     for config in configs(plain.space, 4):
         assert reported.own(config) is None
-        assert task_of(SMALL, RTX, enlarged=True).own(config) == config | dict.fromkeys(
-            ("num_thread_n", "num_thread_c", "vthread_n", "vthread_c"), 1
-        )
+        new = dict.fromkeys(("num_thread_n", "num_thread_c", "vthread_n", "vthread_c"), 1) | {"layout": 0}
+        assert task_of(SMALL, RTX, enlarged=True).own(config) == config | new
     for config in configs(reported.space, 4):
         assert plain.own(config) is None
         with pytest.raises(ValueError, match="candidates that have it"):

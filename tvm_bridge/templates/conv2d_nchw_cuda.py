@@ -5,18 +5,31 @@ space has them. The report leaves open what they do here, where tiles have threa
 `num_thread_c` and `vthread_c` make one block of as many blocks along the filters (c), `num_thread_n` and `vthread_n` along
 the rows of pixels (n), and what was a block is a thread, or a virtual thread, times its own. Such blocks need not divide the
 output, as those of tiles have to: four threads can share seven rows.
+
+The report tried to merge the spaces of both layouts and could not (section 4). In the enlarged space the layout is a knob:
+with `layout` 1 threads, shared memory and loops are ordered as in NHWC, neighbouring threads compute neighbouring filters, and
+data and result still lie in NCHW, so that what passing from one to the other costs is part of the kernel.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from jaxtyping import Array, Bool, Float
 
 from search import KnobSpace, Option, Split
-from tvm_bridge.templates.cuda_direct import Fits, Limits, ThreadBlock, output_knobs, per_block, unroll_knobs
+from tvm_bridge.templates.cuda_direct import (
+    CHANNELS_INNERMOST,
+    TILES,
+    Fits,
+    Limits,
+    ThreadBlock,
+    output_knobs,
+    per_block,
+    unroll_knobs,
+)
 from tvm_bridge.templates.overhang import overhanging
 
 if TYPE_CHECKING:
@@ -45,6 +58,12 @@ class DirectFits(Fits):
         return data, per_block(choice["tile_f"]) * channels * height * width
 
 
+class ChannelsInnermost(DirectFits):
+    """Whether a direct convolution fits whose rows lie along z."""
+
+    tiles: ClassVar[tuple[str, str, str]] = CHANNELS_INNERMOST
+
+
 def space(workload: Conv2d, target: Target) -> KnobSpace:
     """AutoTVM's space for `conv2d_nchw.cuda`: six splits and two unrolling knobs, minus what cannot be launched."""
     reduction = [Split(name, extent, 2) for name, extent in zip(REDUCTION, workload.weight[1:], strict=True)]
@@ -53,39 +72,40 @@ def space(workload: Conv2d, target: Target) -> KnobSpace:
 
 
 def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
-    """The same and the report's new knobs, each 1 where a configuration does not name it: 24 features instead of 20.
+    """The same, the report's new knobs, each 1 where a configuration does not name it, and `layout`: 25 features instead of 20.
 
     They come last, so that a configuration without them has the index that it has in the space of AutoTVM's knobs. The report
     lists two of its spaces, with one candidate each for the numbers of threads: `candidates={"num_thread_n": (4,),
-    "num_thread_c": (4,)}` gives the 3 379 200 configurations of its task 23 (ResNet-50's 3x3 convolution of 512 channels with
-    512 filters on 7x7 pixels) and the 1 397 760 of its task 24 (1x1, 512 channels with 2048 filters, 7x7 pixels).
+    "num_thread_c": (4,), "layout": (0,)}` gives the 3 379 200 configurations of its task 23 (ResNet-50's 3x3 convolution of 512
+    channels with 512 filters on 7x7 pixels) and the 1 397 760 of its task 24 (1x1, 512 channels with 2048 filters, 7x7 pixels).
     """
     new = [
         Option("num_thread_n", (1, 4), absent=1),
         Option("num_thread_c", (1, 4), absent=1),
         Option("vthread_n", (1, 2), absent=1),
         Option("vthread_c", (1, 2), absent=1),
+        Option("layout", (0, 1), absent=0),
     ]
     return KnobSpace([*space(workload, target).knobs, *new], EnlargedFits(workload, Limits.of(target)))
 
 
 @dataclass(frozen=True)
 class EnlargedFits(DirectFits):
-    """Whether a direct convolution fits, its tiles multiplied by the new knobs."""
+    """Whether a direct convolution fits, its tiles multiplied by the new knobs, its threads ordered as the layout says."""
 
     def __call__(self, choice: Choice) -> Bool[Array, " n"]:
         """Tell for each configuration whether it stays within every limit."""
-        return super().__call__(self._multiplied(choice))
+        tiles, nhwc = self._multiplied(choice), choice["layout"] == 1
+        pixels_innermost, channels_innermost = (fits(self.workload, self.limits) for fits in (DirectFits, ChannelsInnermost))
+        return (~nhwc & pixels_innermost(tiles)) | (nhwc & channels_innermost(tiles))
 
     def shared_bytes(self, choice: Choice) -> Float[Array, " n"]:
-        """The shared memory of a block, in bytes."""
+        """The shared memory of a block, in bytes: as much in either layout."""
         return super().shared_bytes(self._multiplied(choice))
 
     @staticmethod
     def _multiplied(choice: Choice) -> Choice:
-        """The tiles with the new knobs multiplied in, as floats, and the other knobs."""
-        if "vthread_c" not in choice:  # `super().__call__` asks for the shared bytes of what it was given
-            return choice
+        """The tiles with the new knobs multiplied in, as floats."""
         xp = choice["vthread_c"].__array_namespace__()
         tiles = {
             tile: xp.stack(multiplied(xp.moveaxis(1.0 * choice[tile], -1, 0), *(choice[knob] for knob in knobs)), axis=-1)
@@ -127,14 +147,16 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
     """
     from tvm import s_tir
 
+    nhwc = bool(choice.get("layout"))
     tiled = s_tir.Schedule(rewritten(function, choice))
-    block = ThreadBlock(tiled, choice | _tiles(choice), target)
-    loops = tiled.get_loops(block.anchor)[-7:]
-    pixels, reduction = loops[:4], loops[4:]
+    block = ThreadBlock(tiled, choice | _tiles(choice), target, TILES, CHANNELS_INNERMOST if nhwc else TILES)
+    if nhwc:
+        block.put_channels_innermost()
+    n, f, y, x, *reduction = tiled.get_loops(block.anchor)[-7:]
     splits = [tiled.split(loop, choice[name]) for loop, name in zip(reduction, REDUCTION, strict=True)]
     outer, inner = zip(*splits, strict=True)
-    tiled.reorder(*outer, *inner, *pixels)
+    tiled.reorder(*outer, *inner, n, *((y, x, f) if nhwc else (f, y, x)))
     for read in block.reads:
-        block.fetch(read, outer[-1], interleaved=False)
+        block.fetch(read, outer[-1], interleaved=nhwc)
     tiled.decompose_reduction(block.anchor, outer[0])
     return tiled

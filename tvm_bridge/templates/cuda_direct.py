@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from tvm_bridge.target import Target
 
 TILES = ("tile_f", "tile_y", "tile_x")
+"""The tiles of a block along z, y and x in the order of NCHW: neighbouring threads compute neighbouring pixels."""
+
+CHANNELS_INNERMOST = ("tile_y", "tile_x", "tile_f")
+"""The same in the order of NHWC: neighbouring threads compute neighbouring channels."""
 
 FLOAT32_BYTES = 4
 BUFFER_ALIGNMENT = 64
@@ -65,7 +69,7 @@ class Fits(ABC):
     limits: Limits
 
     tiles: ClassVar[tuple[str, str, str]] = TILES
-    """The tiles that lie along z, y and x."""
+    """The tiles that lie along z, y and x: `TILES` or `CHANNELS_INNERMOST`."""
 
     def __call__(self, choice: Choice) -> Bool[Array, " n"]:
         """Tell for each configuration whether it stays within every limit."""
@@ -140,16 +144,25 @@ class ThreadBlock:
     - `choice`: `{knob: factors or value}`.
     - `target`: CUDA binds the loops to its axes; anything else leaves them serial.
     - `tiles`: the knobs that cut the last axes of the output; with two, they run along y and x.
+    - `order`: the same knobs from the slowest to the fastest axis of threads; None for the order of the output's axes.
     """
 
-    def __init__(self, schedule: Any, choice: Config, target: Target, tiles: Sequence[str] = TILES) -> None:
+    def __init__(
+        self,
+        schedule: Any,
+        choice: Config,
+        target: Target,
+        tiles: Sequence[str] = TILES,
+        order: Sequence[str] | None = None,
+    ) -> None:
+        order = tiles if order is None else order
         self.schedule = schedule
         self.anchor = anchor_block(schedule)
         # Of an operand that the epilogue reads too, only the anchor reads the copy.
         self.reads = [self.schedule.cache_read(self.anchor, operand, "shared", [self.anchor]) for operand in (0, 1)]
         self._bound = target.kind == "cuda"
-        self._threads = [choice[name][2] for name in tiles]
-        self.at_block, self.at_thread = self._deal_out(self._output(), choice, tiles)
+        self._threads = [choice[name][2] for name in order]
+        self.at_block, self.at_thread = self._deal_out(self._output(), choice, tiles, order)
         self.schedule.compute_at(self.anchor, self.at_thread, preserve_unit_loops=True)
 
     def fetch(self, read: Any, loop: Any, *, interleaved: bool) -> None:
@@ -166,6 +179,12 @@ class ThreadBlock:
             *threads, _ = self.schedule.split(elements, [*self._threads, None])
         self._bind(threads, "threadIdx")
 
+    def put_channels_innermost(self) -> None:
+        """Lay out what a convolution in NCHW has in shared memory as NHWC does: (n, y, x, c), and weights (ky, kx, c, f)."""
+        data, weights = self.reads
+        self.schedule.transform_layout(data, ("write", 0), lambda n, c, y, x: (n, y, x, c))
+        self.schedule.transform_layout(weights, ("write", 0), lambda f, c, ky, kx: (ky, kx, c, f))
+
     def _output(self) -> Any:
         """The block that writes the result, an epilogue or a plain copy, with all blocks but it, anchor and reads inlined."""
         schedule = self.schedule
@@ -180,12 +199,12 @@ class ThreadBlock:
                 schedule.compute_inline(block)
         return output
 
-    def _deal_out(self, output: Any, choice: Config, tiles: Sequence[str]) -> tuple[Any, Any]:
+    def _deal_out(self, output: Any, choice: Config, tiles: Sequence[str], order: Sequence[str]) -> tuple[Any, Any]:
         schedule = self.schedule
         loops = schedule.get_loops(output)
         batch, axes = loops[: -len(tiles)], loops[-len(tiles) :]
-        splits = [schedule.split(axis, choice[name]) for axis, name in zip(axes, tiles, strict=True)]
-        blocks, virtual, threads, inner = zip(*splits, strict=True)
+        splits = {name: schedule.split(axis, choice[name]) for axis, name in zip(axes, tiles, strict=True)}
+        blocks, virtual, threads, inner = zip(*(splits[name] for name in order), strict=True)
         schedule.reorder(*batch, *blocks, *virtual, *threads, *inner)
         blocks = schedule.fuse(*batch, blocks[0]), *blocks[1:]
         for loops, kind in ((blocks, "blockIdx"), (virtual, "vthread"), (threads, "threadIdx")):

@@ -1,14 +1,27 @@
-"""Depthwise convolution in NCHW on CUDA: the template of Chen et al. (NeurIPS 2018) that Sun et al. (ICCV 2021) tune."""
+"""Depthwise convolution in NCHW on CUDA: the template of Chen et al. (NeurIPS 2018) that Sun et al. (ICCV 2021) tune.
+
+In the enlarged space the layout inside is a knob, as in `conv2d_nchw_cuda`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from search import KnobSpace
-from tvm_bridge.templates.cuda_direct import TILES, Fits, Limits, ThreadBlock, output_knobs, per_block, unroll_knobs
+from search import KnobSpace, Option
+from tvm_bridge.templates.cuda_direct import (
+    CHANNELS_INNERMOST,
+    TILES,
+    Fits,
+    Limits,
+    ThreadBlock,
+    output_knobs,
+    per_block,
+    unroll_knobs,
+)
 
 if TYPE_CHECKING:
     from search.knobs import Config
@@ -30,9 +43,31 @@ class DepthwiseFits(Fits):
         return channels * self.patch(choice, height, width), channels * height * width
 
 
+class ChannelsInnermost(DepthwiseFits):
+    """Whether a depthwise convolution fits whose rows lie along z."""
+
+    tiles: ClassVar[tuple[str, str, str]] = CHANNELS_INNERMOST
+
+
+@dataclass(frozen=True)
+class EnlargedFits(DepthwiseFits):
+    """Whether a depthwise convolution fits, its threads ordered as the layout says."""
+
+    def __call__(self, choice: Choice) -> Bool[Array, " n"]:
+        """Tell for each configuration whether it stays within every limit."""
+        nhwc = choice["layout"] == 1
+        return (~nhwc & super().__call__(choice)) | (nhwc & ChannelsInnermost(self.workload, self.limits)(choice))
+
+
 def space(workload: Conv2d, target: Target) -> KnobSpace:
     """AutoTVM's space for `depthwise_conv2d_nchw.cuda`: three splits and two unrolling knobs, minus what cannot be launched."""
     return KnobSpace([*output_knobs(workload), *unroll_knobs((0, 256, 1500))], DepthwiseFits(workload, Limits.of(target)))
+
+
+def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
+    """The same and `layout`, 0 for NCHW or 1 for NHWC inside; the former keep the index that they have in `space`."""
+    knobs = [*space(workload, target).knobs, Option("layout", (0, 1), absent=0)]
+    return KnobSpace(knobs, EnlargedFits(workload, Limits.of(target)))
 
 
 def schedule(function: Any, choice: Config, target: Target) -> Any:
@@ -56,8 +91,11 @@ def depthwise(function: Any, choice: Config, target: Target, tiles: Sequence[str
     """The same in either layout, with the tiles in the order of the output's axes."""
     from tvm import s_tir
 
+    nhwc = bool(choice.get("layout"))
     tiled = s_tir.Schedule(function)
-    block = ThreadBlock(tiled, choice, target, tiles)
+    block = ThreadBlock(tiled, choice, target, tiles, CHANNELS_INNERMOST if nhwc else tiles)
+    if nhwc:
+        block.put_channels_innermost()
     for operand, read in enumerate(block.reads):
         registers = tiled.cache_read(block.anchor, operand, "local")
         tiled.compute_at(registers, block.at_thread, preserve_unit_loops=True)

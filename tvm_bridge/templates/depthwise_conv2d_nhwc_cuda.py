@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from search import KnobSpace
-from tvm_bridge.templates.cuda_direct import Limits, output_knobs, unroll_knobs
-from tvm_bridge.templates.depthwise_conv2d_nchw_cuda import DepthwiseFits, depthwise
+from tvm_bridge.templates.cuda_direct import CHANNELS_INNERMOST, Limits, output_knobs, unroll_knobs
+from tvm_bridge.templates.depthwise_conv2d_nchw_cuda import ChannelsInnermost, depthwise
 
 if TYPE_CHECKING:
     from search.knobs import Config
     from tvm_bridge.convolution import Conv2d
     from tvm_bridge.target import Target
-
-TILES = ("tile_y", "tile_x", "tile_f")
-"""The tiles of a block along z, y and x: neighbouring threads compute neighbouring channels."""
-
-
-class ChannelsInnermost(DepthwiseFits):
-    """Whether a depthwise convolution fits whose rows lie along z."""
-
-    tiles: ClassVar[tuple[str, str, str]] = TILES
 
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:
@@ -30,4 +21,4 @@ def space(workload: Conv2d, target: Target) -> KnobSpace:
 
 def schedule(function: Any, choice: Config, target: Target) -> Any:
     """Schedule a depthwise convolution as the NCHW template does, alone or with an elementwise epilogue."""
-    return depthwise(function, choice, target, TILES)
+    return depthwise(function, choice, target, CHANNELS_INNERMOST)

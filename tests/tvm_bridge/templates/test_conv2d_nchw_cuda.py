@@ -64,13 +64,13 @@ def test_cuda_source_computes_the_convolution(case):
     [(checks.run_serially, checks.LLVM), pytest.param(checks.run_emulated, checks.CUDA, marks=checks.needs_compiler)],
 )
 def test_epilogue_is_carried(run, target):
-    """By blocks that divide the output, and by blocks that reach beyond it."""
+    """By blocks that divide the output, by blocks that reach beyond it, and in NHWC inside."""
     workload = Conv2d((2, 4, 9, 8), (6, 4, 3, 3), (2, 1), (1, 1, 1, 1))
     data, weight, bias, shortcut = inputs = checks.normal(workload.data, workload.weight, (1, 6, 1, 1), workload.output)
     before = workload.reference(data, weight) + bias + shortcut
     tiled, enlarged = space(workload, checks.CUDA), enlarged_space(workload, checks.CUDA)
-    overhanging = replaced(enlarged, {"num_thread_n": (4,), "vthread_c": (4,)})
-    for knobs in (tiled, overhanging):
+    overhanging = replaced(enlarged, {"num_thread_n": (4,), "vthread_c": (4,), "layout": (0,)})
+    for knobs in (tiled, overhanging, replaced(enlarged, {"layout": (1,)})):
         (row,) = knobs.sample(jax.random.key(0), 1)
         result = run(checks.scheduled(workload, knobs.to_config(row), target, checks.fused(Residual)), inputs, workload.output)
         np.testing.assert_allclose(result, before / (1 + np.exp(-before)), rtol=1e-4, atol=1e-4)
@@ -96,6 +96,13 @@ def test_cuda_source_of_new_knobs_computes_the_convolution(case):
     checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
 
 
+@checks.needs_compiler
+@settings(max_examples=3, deadline=None)
+@given(checks.configured(enlarged=True, other={"layout": (1,)}, largest=8))
+def test_cuda_source_in_nhwc_computes_the_convolution(case):
+    checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
+
+
 @settings(max_examples=10, deadline=None)
 @given(checks.configured(enlarged=True, valid=False, largest=80))
 def test_predicate_tells_what_the_kernel_of_new_knobs_declares(case):
@@ -112,6 +119,17 @@ def test_new_knobs_are_as_good_as_absent_at_one():
     np.testing.assert_array_equal(enlarged.valid(named), plain.valid(rows))
     kernels = [checks.scheduled(RB1, config, checks.CUDA).mod for config in (configs[0], enlarged.to_config(named[0]))]
     tvm.ir.assert_structural_equal(*kernels)
+
+
+def test_the_layout_orders_the_threads():
+    config = {
+        **{"tile_f": (2, 2, 16, 1), "tile_y": (14, 1, 2, 2), "tile_x": (14, 1, 4, 1)},
+        **{"tile_rc": (16, 4), "tile_ry": (1, 3), "tile_rx": (1, 3), "auto_unroll_max_step": 0, "unroll_explicit": 0},
+    }
+    for layout, order in enumerate(("fyx", "yxf")):
+        axes = checks.thread_axes(checks.scheduled(RB1, config | {"layout": layout}, checks.CUDA))
+        assert [axes[f"threadIdx.{axis}"] for axis in "zyx"] == [config[f"tile_{tile}"][2] for tile in order]
+        assert [axes[f"blockIdx.{axis}"] for axis in "zyx"] == [config[f"tile_{tile}"][0] for tile in order]
 
 
 def test_tiles_reach_beyond_what_they_do_not_divide():

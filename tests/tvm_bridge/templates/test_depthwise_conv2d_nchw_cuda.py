@@ -10,9 +10,10 @@ from tvm.script import relax as R
 from tests.records_folder import needs_records
 from tests.tvm_bridge.templates import cuda_checks as checks
 from tests.tvm_bridge.templates import space_checks
+from tvm_bridge.candidates import replaced
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer
-from tvm_bridge.templates.depthwise_conv2d_nchw_cuda import space
+from tvm_bridge.templates.depthwise_conv2d_nchw_cuda import enlarged_space, space
 
 
 @I.ir_module
@@ -62,18 +63,34 @@ def test_epilogue_is_carried(run, target):
     workload = Conv2d((2, 6, 9, 8), (6, 1, 3, 3), (2, 1), groups=6)
     data, weight, scale, shift = inputs = checks.normal(workload.data, workload.weight, (1, 6, 1, 1), (1, 6, 1, 1))
     expected = np.clip(workload.reference(data, weight) * scale + shift, 0, 6)
-    knobs = space(workload, checks.CUDA)
-    for row in knobs.sample(jax.random.key(0), 2):
-        result = run(
-            checks.scheduled(workload, knobs.to_config(row), target, checks.fused(Normalised)), inputs, workload.output
-        )
-        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+    for knobs in (space(workload, checks.CUDA), replaced(enlarged_space(workload, checks.CUDA), {"layout": (1,)})):
+        (row,) = knobs.sample(jax.random.key(0), 1)
+        scheduled = checks.scheduled(workload, knobs.to_config(row), target, checks.fused(Normalised))
+        np.testing.assert_allclose(run(scheduled, inputs, workload.output), expected, rtol=1e-4, atol=1e-4)
 
 
 @settings(max_examples=20, deadline=None)
 @given(checks.configured(depthwise=True, valid=False, largest=80))
 def test_predicate_tells_what_the_kernel_declares(case):
     checks.declares_what_the_predicate_tells(*case)
+
+
+@checks.needs_compiler
+@settings(max_examples=3, deadline=None)
+@given(checks.configured(depthwise=True, enlarged=True, other={"layout": (1,)}, largest=8))
+def test_cuda_source_in_nhwc_computes_the_convolution(case):
+    checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
+
+
+@settings(max_examples=10, deadline=None)
+@given(checks.configured(depthwise=True, enlarged=True, valid=False, largest=80))
+def test_predicate_tells_what_the_kernel_of_either_layout_declares(case):
+    checks.declares_what_the_predicate_tells(*case)
+
+
+def test_the_layout_of_autotvm_keeps_its_indices():
+    workload = layer("mobilenet-v1", "sp-7-dp1").workload
+    space_checks.keeps_its_indices(space(workload, checks.CUDA), enlarged_space(workload, checks.CUDA))
 
 
 @needs_records
