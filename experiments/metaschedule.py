@@ -8,6 +8,7 @@ is the target's number of threads: MetaSchedule's runners inherit it, and would 
 from __future__ import annotations
 
 import importlib
+import math
 import shutil
 import time
 from pathlib import Path
@@ -25,10 +26,17 @@ BATCH = 64
 """Candidates of a round of its search, its own default."""
 
 
-def spent(folder: Path) -> tuple[int, float]:
-    """How many candidates were measured in a folder's search so far, and the seconds that searching and measuring took."""
-    lines = log.read(folder / "batches.jsonl")
-    return sum(line["trials"] for line in lines), sum(line["seconds"] for line in lines)
+def spent(folder: Path, trials: float = math.inf) -> tuple[int, float]:
+    """How many candidates a folder's search has measured, and the seconds that searching and measuring took.
+
+    With `trials`, of the first rounds that have measured so many.
+    """
+    measured, seconds = 0, 0.0
+    for line in log.read(folder / "batches.jsonl"):
+        if measured >= trials:
+            break
+        measured, seconds = measured + line["trials"], seconds + line["seconds"]
+    return measured, seconds
 
 
 def finished(folder: Path, trials: int) -> bool:

@@ -15,6 +15,7 @@ from tvm.relax import transform
 from tvm.s_tir import meta_schedule
 
 from experiments import log, metaschedule
+from tvm_bridge.network.database import FILES
 from tvm_bridge.network.extract import Extraction, calls_in, extract_tasks
 from tvm_bridge.network.load import load_network
 from tvm_bridge.network.recognise import workload_of
@@ -27,7 +28,7 @@ def tune(name: str, target: Any, folder: Path, trials: int, batch: int) -> None:
     """Tune a network by `tune_relax`, unless that was done; what was stopped starts over.
 
     It tunes the operators that our templates cover and leaves the others alone, as ours do: with them, rounds of `batch`
-    would not reach every task within a small budget.
+    would not reach every task within a small budget. Every task has its round before one has a second.
 
     **Arguments:**
 
@@ -59,7 +60,19 @@ def tune(name: str, target: Any, folder: Path, trials: int, batch: int) -> None:
     log.append(folder / "batches.jsonl", {"trials": 0, "seconds": 0.0, "finished": trials})
 
 
+def first_rounds(folder: Path, trials: int, into: Path) -> Path:
+    """The database as it was after the first rounds that had measured `trials` candidates; `into` is written anew."""
+    measured, _ = metaschedule.spent(folder, trials)
+    workloads, tuning_records = FILES
+    into.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / workloads, into / workloads)
+    lines = (folder / tuning_records).read_text().splitlines(keepends=True)
+    (into / tuning_records).write_text("".join(lines[:measured]))
+    return into
+
+
 def prepared(extraction: Extraction) -> Extraction:
     """The network as MetaSchedule tunes it, and `compile_network` with its database compiles it: none of our own schedules."""
     module = transform.AttachAttrLayoutFreeBuffers()(extraction.module)  # which names functions anew
-    return replace(extraction, module=module, tasks=(), calls=calls_in(module))
+    calls, foreign = calls_in(module)
+    return replace(extraction, module=module, tasks=(), calls=calls, foreign=foreign)

@@ -7,7 +7,8 @@ The stages, in the order in which they are done:
 - `tune`: one tuning of each network with the largest budget of `--trials` a task. What a smaller budget would have found is
   what its first measurements found, since a tuning does not know how long it will go on.
 - `layouts`: the same in NHWC, and the layouts that a minimum cut chooses by both, with transpositions measured.
-- `metaschedule`: MetaSchedule's `tune_relax` for each budget of `--metaschedule-trials`, the same operators.
+- `metaschedule`: MetaSchedule's `tune_relax`, the same operators. It does not know how long it will go on either: one tuning
+  with the largest budget of `--metaschedule-trials`, in rounds of the smallest.
 - `latency`: all of them and PyTorch take turns. The untuned networks, a hundred times slower, have a tenth of the runs.
 - `report`: `experiments/results/network_latency.{md,json,png}`, of what the other stages have found so far.
 
@@ -96,16 +97,12 @@ def _layouts(arguments: argparse.Namespace) -> None:
         folder, network = arguments.folder / name, load_network(name)
         converted = in_layout(network, "NHWC")
         _tuned(extract_tasks(converted, target(arguments.threads)), folder / "nhwc", arguments)
-        print(_choice(network, folder, arguments), flush=True)
+        both = [*_records(folder / "ours"), *_records(folder / "nhwc")]
+        print(_choice(network, both, folder, arguments), flush=True)
 
 
-def _choice(network: Network, folder: Path, arguments: argparse.Namespace) -> LayoutChoice:
-    return choose_layouts(
-        network,
-        target(arguments.threads),
-        records=[folder / "ours" / FOLDER_LOG, folder / "nhwc" / FOLDER_LOG],
-        log=folder / "transpositions.jsonl",
-    )
+def _choice(network: Network, records: Sequence[Record], folder: Path, arguments: argparse.Namespace) -> LayoutChoice:
+    return choose_layouts(network, target(arguments.threads), records=records, log=folder / "transpositions.jsonl")
 
 
 def _tuned(extraction: Extraction, folder: Path, arguments: argparse.Namespace) -> None:
@@ -123,19 +120,19 @@ def _tuned(extraction: Extraction, folder: Path, arguments: argparse.Namespace) 
 def _metaschedule(arguments: argparse.Namespace) -> None:
     """Let MetaSchedule tune each network, in another process."""
     for name in arguments.networks:
-        tasks = len(_extraction(name, arguments).tasks)
-        for each in arguments.metaschedule_trials:
-            folder, trials = arguments.folder / name / f"metaschedule-{each}", each * tasks
-            if metaschedule.finished(folder, trials):
-                continue
-            with process(arguments.threads) as worker, PeakMemory() as memory:
-                job = (metaschedule_network.tune, name, target(arguments.threads), folder, trials, min(each, 64))
-                outcome = worker.call(*job, limit=trials * CANDIDATE_LIMIT)
-            if outcome.failure:
-                raise RuntimeError(f"{name}: MetaSchedule failed: {outcome.message}")
-            measured, seconds = metaschedule.spent(folder)
-            print(f"{name}: {measured} measurements of MetaSchedule in {seconds:.0f} s", flush=True)
-            log.append(folder / "memory.jsonl", {"peak_bytes": memory.peak})
+        folder = arguments.folder / name / "metaschedule"
+        trials = max(arguments.metaschedule_trials) * len(_extraction(name, arguments).tasks)
+        if metaschedule.finished(folder, trials):
+            continue
+        batch = min(*arguments.metaschedule_trials, metaschedule.BATCH)
+        with process(arguments.threads) as worker, PeakMemory() as memory:
+            job = (metaschedule_network.tune, name, target(arguments.threads), folder, trials, batch)
+            outcome = worker.call(*job, limit=trials * CANDIDATE_LIMIT)
+        if outcome.failure:
+            raise RuntimeError(f"{name}: MetaSchedule failed: {outcome.message}")
+        measured, seconds = metaschedule.spent(folder)
+        print(f"{name}: {measured} measurements of MetaSchedule in {seconds:.0f} s", flush=True)
+        log.append(folder / "memory.jsonl", {"peak_bytes": memory.peak})
 
 
 def _latency(arguments: argparse.Namespace) -> None:
@@ -163,25 +160,28 @@ def _compiled(name: str, arguments: argparse.Namespace) -> Iterator[tuple[str, t
             first = first_measurements(records, each * len(extraction.tasks))
             yield f"gausstune, {each}", (compile_network(extraction, log=first, check=False), folder / "ours")
     yield from _in_layouts(name, folder, arguments)
+    searched = folder / "metaschedule"
     for each in arguments.metaschedule_trials:
-        searched = folder / f"metaschedule-{each}"
-        if metaschedule.finished(searched, each * len(extraction.tasks)):
+        trials = each * len(extraction.tasks)
+        if metaschedule.spent(searched)[0] >= trials or metaschedule.finished(searched, trials):
             theirs = metaschedule_network.prepared(extraction)
-            yield f"metaschedule, {each}", (compile_network(theirs, database=searched, check=False), searched)
+            database = metaschedule_network.first_rounds(searched, trials, folder / f"metaschedule-{each}")
+            yield f"metaschedule, {each}", (compile_network(theirs, database=database, check=False), searched)
 
 
 def _in_layouts(name: str, folder: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, tuple[CompiledNetwork, Path]]]:
-    """The network in NHWC and in chosen layouts, after the largest budget."""
-    network, each = load_network(name), max(arguments.trials)
+    """The network in NHWC and in chosen layouts, after the largest budget that both layouts had."""
+    network, records = load_network(name), [_records(folder / layout) for layout in ("ours", "nhwc")]
     converted = extract_tasks(in_layout(network, "NHWC"), target(arguments.threads))
-    records = [_records(folder / layout) for layout in ("ours", "nhwc")]
-    if min(map(_measured, records)) >= each * len(converted.tasks):
-        yield f"gausstune in NHWC, {each}", (compile_network(converted, log=records[1], check=False), folder / "nhwc")
-        chosen = extract_tasks(_choice(network, folder, arguments).network, target(arguments.threads))
-        yield (
-            f"gausstune in chosen layouts, {each}",
-            (compile_network(chosen, log=[*records[0], *records[1]], check=False), folder / "nhwc"),
-        )
+    tasks = len(converted.tasks)
+    budgets = [each for each in arguments.trials if each * tasks <= min(map(_measured, records))]
+    if budgets:
+        each = max(budgets)
+        ours, theirs = (first_measurements(known, each * tasks) for known in records)
+        yield f"gausstune in NHWC, {each}", (compile_network(converted, log=theirs, check=False), folder / "nhwc")
+        both = [*ours, *theirs]
+        chosen = extract_tasks(_choice(network, both, folder, arguments).network, target(arguments.threads))
+        yield f"gausstune in chosen layouts, {each}", (compile_network(chosen, log=both, check=False), folder / "nhwc")
 
 
 def _records(folder: Path) -> list[Record]:

@@ -67,8 +67,8 @@ def _search(folder: Path, what: str) -> tuple[float | None, int | None, int | No
     """Seconds, measurements and peak memory of the tuning behind a form."""
     method, _, each = what.partition(", ")
     if method == "metaschedule":
-        searched = folder / f"metaschedule-{each}"
-        measured, seconds = metaschedule.spent(searched)
+        searched = folder / "metaschedule"
+        measured, seconds = metaschedule.spent(searched, int(each) * _tasks(folder))
         return seconds, measured, _peak(searched / "memory.jsonl")
     if method == "gausstune":
         return *_first_rounds(folder / "ours", int(each)), _peak(folder / "ours" / "calls.jsonl")
@@ -79,13 +79,18 @@ def _search(folder: Path, what: str) -> tuple[float | None, int | None, int | No
 
 def _first_rounds(folder: Path, each: int) -> tuple[float, int]:
     """Seconds and measurements of a tuning up to a budget: of its rounds, and of all that came before the first."""
-    budget = each * len(json.loads((folder / "network.json").read_text())["tasks"])
+    budget = each * _tasks(folder.parent)
     rounds = log.read(folder / "rounds.jsonl")
     seconds = [line["seconds_searching"] + line["seconds_measuring"] for line in rounds]
     before = sum(line["seconds"] for line in log.read(folder / "calls.jsonl")) - sum(seconds)
     measured = list(itertools.accumulate(line["trials"] for line in rounds))
     last = next((place for place, count in enumerate(measured) if count >= budget), len(measured) - 1)
     return before + sum(seconds[: last + 1]), measured[last]
+
+
+def _tasks(folder: Path) -> int:
+    """How many tasks our tuning of a network had: budgets are multiples of it."""
+    return len(json.loads((folder / "ours" / "network.json").read_text())["tasks"])
 
 
 def _peak(path: Path) -> int | None:
