@@ -19,6 +19,9 @@ from tvm_bridge.task import Task, task_of
 if TYPE_CHECKING:
     from tvm_bridge.records import TaskKey
 
+CALLERS = ("relax.call_tir", "relax.call_tir_inplace", "relax.call_dps_packed", "relax.call_pure_packed")
+"""Relax's operators that call their first argument."""
+
 
 @dataclass(frozen=True)
 class NetworkTask:
@@ -42,6 +45,7 @@ class Extraction:
     - `module`: the network as an IRModule in which Relax calls one `PrimFunc` for each operator with its epilogue.
     - `tasks`: what can be tuned, in the order of the network.
     - `calls`: how often a run of the network calls each function of the module.
+    - `foreign`: the same of what is no function of the module: packed functions of other libraries, Relax's own operators.
     """
 
     network: Network
@@ -49,12 +53,13 @@ class Extraction:
     module: Any
     tasks: tuple[NetworkTask, ...]
     calls: dict[str, int]
+    foreign: dict[str, int]
 
     @cached_property
     def uncovered(self) -> dict[str, int]:
-        """The functions that no template covers and how often each is called; no search is for them."""
+        """What no template covers and how often each is called; no search is for it."""
         covered = {name for each in self.tasks for name in each.functions}
-        return {name: count for name, count in self.calls.items() if name not in covered}
+        return {name: count for name, count in (self.calls | self.foreign).items() if name not in covered}
 
 
 def extract_tasks(model: Any, target: Any, *, enlarged: bool = True) -> Extraction:
@@ -68,20 +73,22 @@ def extract_tasks(model: Any, target: Any, *, enlarged: bool = True) -> Extracti
 
     **Raises:** `ValueError` naming the argument that does not fit.
     """
+    from tvm import tirx
+
     target = Target.parse(target).resolve()
     network = model if isinstance(model, Network) else load_network(model)
     module = fused(network.module, target)
-    calls = calls_in(module)
+    calls, foreign = calls_in(module)
     tasks: dict[TaskKey, NetworkTask] = {}
     for name, count in calls.items():
         function = module[name]
-        workload = workload_of(function)
+        workload = workload_of(function) if isinstance(function, tirx.PrimFunc) else None
         if workload is None or (workload.operator, target.kind) not in templates.TEMPLATES:
             continue
         task = task_of(workload, target, function=function, label=name, enlarged=enlarged)
         first = tasks.get(task.key, NetworkTask(task, 0, ()))
         tasks[task.key] = NetworkTask(first.task, first.count + count, (*first.functions, name))
-    return Extraction(network, target, module, tuple(tasks.values()), calls)
+    return Extraction(network, target, module, tuple(tasks.values()), calls, foreign)
 
 
 def fused(module: Any, target: Target) -> Any:
@@ -115,18 +122,25 @@ def _dense(builder: Any, call: Any) -> Any:
     return call.op.get_attr("FLegalize")(builder, call)
 
 
-def calls_in(module: Any) -> dict[str, int]:
-    """How often "main" calls each function, in the order of the first calls."""
+def calls_in(module: Any) -> tuple[dict[str, int], dict[str, int]]:
+    """How often "main" calls each function of the module, and whatever else it calls, in the order of the first calls."""
     import tvm
+    from tvm import relax
     from tvm.relax.expr_functor import PyExprVisitor, visitor
 
-    calls: Counter[str] = Counter()
+    own: Counter[str] = Counter()
+    foreign: Counter[str] = Counter()
 
     @visitor
     class Calls(PyExprVisitor):
         def visit_call_(self, call: Any) -> None:
-            if call.op == tvm.ir.Op.get("relax.call_tir"):
-                calls[call.args[0].name_hint] += 1
+            through = call.op if isinstance(call.op, tvm.ir.Op) else None
+            callee = call.args[0] if through is not None and through.name in CALLERS else call.op
+            if isinstance(callee, tvm.ir.GlobalVar):
+                own[callee.name_hint] += 1
+            else:
+                name = callee.global_symbol if isinstance(callee, relax.ExternFunc) else getattr(callee, "name", callee)
+                foreign[str(name)] += 1
 
     Calls().visit_expr(module["main"])
-    return dict(calls)
+    return dict(own), dict(foreign)

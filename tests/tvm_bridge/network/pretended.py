@@ -21,7 +21,7 @@ def extraction(name="small", labels=tuple(WORKLOADS), target=CPU):
     tasks = tuple(
         NetworkTask(task_of(WORKLOADS[label], target, label=label), COUNTS[label], (f"fused_{label}",)) for label in labels
     )
-    return Extraction(Network(None, name), target, None, tasks, {"softmax": 1})
+    return Extraction(Network(None, name), target, None, tasks, {"softmax": 1}, {})
 
 
 class Pretended(Measurer):

@@ -30,6 +30,7 @@ def test_epilogues_are_kept(extraction):
 def test_every_call_is_a_task_or_listed_as_uncovered(extraction):
     covered = {name: each.count for each in extraction.tasks for name in each.functions}
     assert covered | extraction.uncovered == extraction.calls
+    assert not extraction.foreign
     assert len(extraction.uncovered) == 3  # a scale and a shift before the first convolution, the pooling, the reshape
     functions = {name.name_hint for name, each in extraction.module.functions_items() if isinstance(each, tvm.tirx.PrimFunc)}
     assert functions == set(extraction.calls)
@@ -58,3 +59,17 @@ def test_weights_that_are_no_constants_leave_a_product_to_tvm():
     extraction = extract_tasks(Network(builder.get(), "product"), CPU)
     assert extraction.tasks == ()
     assert list(extraction.uncovered.values()) == [1]
+
+
+def test_what_is_no_function_of_the_module_is_listed_too():
+    from tvm import relax
+
+    builder = relax.BlockBuilder()
+    data = relax.Var("data", relax.TensorType((4, 4), "float32"))
+    with builder.function("main", [data]):
+        with builder.dataflow():
+            result = builder.emit_output(relax.call_dps_packed("other.library", data, data.ty))
+        builder.emit_func_output(result)
+    extraction = extract_tasks(Network(builder.get(), "foreign"), CPU)
+    assert extraction.uncovered == {"other.library": 1}
+    assert extraction.calls == {}
