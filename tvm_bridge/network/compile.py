@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from tvm_bridge.measure.jobs import export
 from tvm_bridge.network import jobs, untuned
-from tvm_bridge.network.database import Tuned, best_schedules, commit, open_database, recorded_seconds
+from tvm_bridge.network.database import Tuned, best_schedules, commit, foreign_database, recorded_seconds
 from tvm_bridge.network.extract import Extraction, extract_tasks
 from tvm_bridge.network.running import Running
 from tvm_bridge.records import Paths, Record, gather
@@ -37,7 +38,6 @@ class CompiledNetwork:
     target: Target
     inputs: tuple[tuple[str, tuple[int, ...], str], ...]
     tuned: tuple[str, ...] = ()
-    _machine: list[Any] = field(default_factory=list, repr=False)
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray | list[np.ndarray]:
         """Run the network; the number of threads is the environment's `TVM_NUM_THREADS`.
@@ -47,9 +47,11 @@ class CompiledNetwork:
         given = [(tuple(each.shape), str(each.dtype)) for each in inputs]
         if given != [(shape, dtype) for _, shape, dtype in self.inputs]:
             raise ValueError(f"inputs: {given} are not the network's, which are {list(self.inputs)}.")
-        if not self._machine:
-            self._machine.append(jobs.machine(self.executable, self.target.kind))
-        return jobs.outputs_of(self._machine[0], inputs, self.target.kind)
+        return jobs.outputs_of(self._machine, inputs, self.target.kind)
+
+    @cached_property
+    def _machine(self) -> Any:
+        return jobs.machine(self.executable, self.target.kind)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network as a library that TVM's runtime loads by itself.
@@ -77,14 +79,15 @@ def compile_network(
     - `model`: an `Extraction`, a `Network`, or whatever `load_network` reads.
     - `target`: what to compile for; an `Extraction` has its own.
     - `log`: the folder that `tune_network` wrote, logs of single tasks, or records; None for TVM's default schedules.
-    - `database`: the folder of a MetaSchedule database, ours or another tool's; of two schedules the faster counts.
+    - `database`: the folder of a MetaSchedule database, ours or another tool's; of two schedules the faster counts. Records
+      of another target are left out, with a warning.
     - `check`: run the network with the tuned and with the default schedules. Where the first is not faster, a warning says so
       and the second is returned.
 
     **Raises:** `ValueError` naming the argument that does not fit; `RuntimeError` if the tuned network computes something else.
     """
     extraction = model if isinstance(model, Extraction) else extract_tasks(model, target)
-    foreign = None if database is None else open_database(database, existing=True)
+    foreign = None if database is None else foreign_database(database, extraction.target)
     tuned = _tuned(extraction, gather("log", log), foreign)
     compiled = _compiled(extraction, tuned, foreign)
     if not compiled.tuned and (log is not None or database is not None):
@@ -162,11 +165,19 @@ def _compiled(extraction: Extraction, tuned: dict[str, Tuned], foreign: Any) -> 
     return CompiledNetwork(executable, target, extraction.network.inputs, tuple(functions))
 
 
-def _compare(default: CompiledNetwork, tuned: CompiledNetwork, runs: int = 3) -> tuple[float, float]:
-    """The median seconds of both, in turns; their outputs must agree."""
+def _compare(
+    default: CompiledNetwork, tuned: CompiledNetwork, least: int = 3, most: int = 100, seconds: float = 0.5
+) -> tuple[float, float]:
+    """The median seconds of both, in turns; their outputs must agree.
+
+    The default runs for so many seconds, as far as that is from `least` to `most` runs: a few are enough to tell a network
+    that is a hundred times slower, and not one that takes a millisecond.
+    """
     with Running([default, tuned]) as running:
         apart = running.call(jobs.apart)
         if not apart <= TOLERANCE:
             raise RuntimeError(f"the tuned network's outputs differ from the default's by {apart:.2g} of the largest.")
+        (first, _), _ = running.call(jobs.latencies, [1, 1])
+        runs = min(most, max(least, int(seconds / first[0])))
         before, after = (float(np.median(each)) for each in running.call(jobs.latencies, [runs, runs])[0])
     return before, after

@@ -2,12 +2,14 @@
 
 A template that computes a function by another algorithm, Winograd's for example, first rewrites it; MetaSchedule's traces start
 from a given function and cannot. Such a schedule is stored for the rewritten function, and the best one that needs no rewriting
-for the function itself: `compile_network` uses the first, plain `relax.transform.MetaScheduleApplyDatabase` the second.
+for the function itself. `relax.transform.MetaScheduleApplyDatabase` uses the second, and so does `compile_network` with a
+database; with a log it uses the first.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import tvm_ffi
 
 from tvm_bridge import templates
+from tvm_bridge.target import Target
+from tvm_bridge.task import task_of
 
 if TYPE_CHECKING:
     from tvm_bridge.network.extract import Extraction
     from tvm_bridge.records import Record, TaskKey
-    from tvm_bridge.target import Target
     from tvm_bridge.task import Task
 
 FILES = ("database_workload.json", "database_tuning_record.json")
@@ -47,7 +50,9 @@ def best_schedules(task: Task, records: Iterable[Record]) -> list[Tuned]:
     A task that was never measured takes the schedules of the same operator with another epilogue: templates carry any.
     """
     same = [record for record in records if _without_epilogue(record.key) == _without_epilogue(task.key)]
-    measured = [record for record in same if record.key == task.key] or same
+    measured = [record for record in same if record.key == task.key]
+    if not any(record.config for record in measured):
+        measured += [record for record in same if record.key != task.key]
     working = [record for record in measured if record.measurement.ok]
     ranked = sorted(working, key=lambda record: (record.measurement.cost, record.index))
     template = templates.find(task.operator, task.target.kind)
@@ -55,7 +60,7 @@ def best_schedules(task: Task, records: Iterable[Record]) -> list[Tuned]:
     for record in ranked:
         if record.config is None:
             break
-        config = task.own(record.config)
+        config = _own(task, record)
         if config is None:
             continue
         start = templates.rewritten(template, task.function, config)
@@ -67,23 +72,37 @@ def best_schedules(task: Task, records: Iterable[Record]) -> list[Tuned]:
     return found
 
 
+def _own(task: Task, record: Record) -> dict[str, Any] | None:
+    """A record's configuration by the knobs of a task, or of its space with the candidates of the record's own."""
+    assert record.config is not None
+    if task.workload is not None and record.candidates:
+        task = task_of(task.workload, task.target, enlarged=True, candidates=record.candidates)
+    return task.own(record.config)
+
+
 def _without_epilogue(key: TaskKey) -> TaskKey:
     return key._replace(function="")
 
 
-def export_database(extraction: Extraction, records: Iterable[Record], folder: str | os.PathLike[str]) -> Any:
+def export_database(
+    extraction: Extraction, records: Iterable[Record], folder: str | os.PathLike[str], *, replace: bool = False
+) -> Any:
     """Write the tuned schedules of a network's tasks as a MetaSchedule database.
 
     **Arguments:**
 
     - `records`: as `read_records` gives them; those of other tasks are passed over.
     - `folder`: made if it is not there; MetaSchedule's `work_dir`.
+    - `replace`: whether a database that is there is replaced.
 
     **Returns:** the `JSONDatabase`.
 
-    **Raises:** `ValueError` if the folder has a database already.
+    **Raises:** `ValueError` if the folder has a database already that is not to be replaced.
     """
     folder = Path(folder)
+    if replace:
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
     if any((folder / name).exists() for name in FILES):
         raise ValueError(f"folder: {folder} has a database already; name another folder, or remove {' and '.join(FILES)}.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,6 +124,38 @@ def open_database(folder: str | os.PathLike[str], *, existing: bool = False) -> 
         raise FileNotFoundError(f"database: {folder} has no {' and '.join(FILES)}; name MetaSchedule's work_dir.")
     workloads, tuning_records = (str(Path(folder) / name) for name in FILES)
     return JSONDatabase(workloads, tuning_records)
+
+
+def foreign_database(folder: str | os.PathLike[str], target: Target) -> Any:
+    """The records of the MetaSchedule database in a folder that were measured for a target; a warning counts the others.
+
+    TVM itself takes a record for whatever target it is asked.
+
+    **Raises:** `FileNotFoundError` if there is no database.
+    """
+    from tvm.s_tir.meta_schedule.database import MemoryDatabase, TuningRecord
+
+    stored = open_database(folder, existing=True).get_all_tuning_records()
+    own = [record for record in stored if _means(record.target, target)]
+    if len(own) < len(stored):
+        warnings.warn(
+            f"database: {folder} has {len(stored) - len(own)} records of another target than {target}, which are left out.",
+            stacklevel=3,
+        )
+    database = MemoryDatabase()
+    workloads = {workload: database.commit_workload(workload.mod) for workload in {record.workload for record in own}}
+    for each in own:
+        record = TuningRecord(each.trace, workloads[each.workload], each.run_secs, each.target, each.args_info)
+        database.commit_tuning_record(record)
+    return database
+
+
+def _means(recorded: Any, target: Target) -> bool:
+    """Whether TVM's target of a record, if it has one, is ours."""
+    try:
+        return recorded is not None and Target.parse(recorded).resolve() == target
+    except ValueError:
+        return False
 
 
 def commit(database: Any, tuned: Tuned, target: Target) -> None:

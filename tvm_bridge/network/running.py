@@ -31,13 +31,18 @@ class Running:
         for place, each in enumerate(networks):
             if (each.inputs, each.target) != (self._first.inputs, self._first.target):
                 raise ValueError(f"networks: number {place} has other inputs or another target than the first.")
+        self._networks = networks
         self._folder = tempfile.TemporaryDirectory()
         self._paths = [os.path.join(self._folder.name, f"{place}.so") for place in range(len(networks))]
-        for each, path in zip(networks, self._paths, strict=True):
-            each.save(path)
         self._worker = Worker({"TVM_NUM_THREADS": str(self._first.target.threads)})
 
     def __enter__(self) -> Self:
+        try:
+            for each, path in zip(self._networks, self._paths, strict=True):
+                each.save(path)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -19,6 +19,8 @@ from tvm_bridge.network.compile import compile_network
 from tvm_bridge.network.database import best_schedules, export_database, open_database
 from tvm_bridge.network.extract import extract_tasks
 from tvm_bridge.records import Record
+from tvm_bridge.target import Target
+from tvm_bridge.task import task_of
 
 
 def _record(task, knobs, seconds):
@@ -116,6 +118,30 @@ def test_the_faster_one_is_returned_and_a_slower_one_is_told(extraction, records
     monkeypatch.setattr(compiling, "_compare", lambda *_: (1e-3, 2e-3))
     with pytest.warns(UserWarning, match="small: tuned it takes 2 ms, by default 1 ms; the default is kept"):
         assert compile_network(extraction, log=records) is untuned
+
+
+def test_a_database_of_another_target_is_left_out(extraction, records, tmp_path):
+    other = replace(extraction, target=Target.parse({"kind": "llvm", "mcpu": "skylake-avx512", "num-cores": 7}))
+    export_database(other, records, tmp_path)
+    with pytest.warns(UserWarning, match="records of another target than"), pytest.warns(UserWarning, match="neither has"):
+        assert compile_network(extraction, database=tmp_path).tuned == ()
+
+
+def test_an_exported_database_can_be_replaced(extraction, records, tmp_path):
+    export_database(extraction, records, tmp_path)
+    first = len(open_database(tmp_path))
+    export_database(extraction, records, tmp_path, replace=True)
+    assert len(open_database(tmp_path)) == first
+
+
+def test_a_configuration_of_ones_own_candidates_is_found():
+    first = extract_tasks(small_network(), {"kind": "cuda", "arch": "sm_80"}).tasks[0].task
+    steps = {"auto_unroll_max_step": (2000,)}
+    more = task_of(first.workload, first.target, function=first.function, enlarged=True, candidates=steps)
+    (row,) = more.space.sample(jax.random.key(0), 1)
+    mine = replace(_record(more, row, 1e-3), candidates=more.candidates)
+    (found, *_) = best_schedules(first, [mine])
+    assert found.seconds == 1e-3
 
 
 def test_both_are_compared_in_a_process_of_their_own(tuned, untuned):
