@@ -7,17 +7,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tvm_bridge.network.extract import Extraction
-from tvm_bridge.records import FOLDER_LOG, RecordLog
+from tvm_bridge.records import FOLDER_LOG, Record, RecordLog
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,10 @@ class Folder:
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise ValueError(f"log: {path} is a file; name a folder.")
-        _refuse_another(path / "network.json", description)
+        before = _budget_before(path / "network.json", description)
         self.records = RecordLog(path / FOLDER_LOG)
-        _write(path / "network.json", json.dumps(description, indent=1) + "\n")
+        whole = {**description, "trials": max(before, description["trials"])}
+        _write(path / "network.json", json.dumps(whole, indent=1) + "\n")
         self._path = path / "rounds.jsonl"
         self._known = _whole_lines(self._path)
         self._number = 0
@@ -65,7 +67,7 @@ class Folder:
         """Write a round, unless it is one gone through again: the file keeps the seconds that it took at first."""
         if self._number < len(self._known):
             held = json.loads(self._known[self._number])
-            if (held.get("task"), held.get("trials")) == (round_.task, round_.trials):
+            if held.get("task") == round_.task and round_.trials <= held.get("trials", 0):  # fewer: a smaller budget's last
                 self._number += 1
                 return
             if held.get("task") == round_.task:  # the same round with a larger budget: what it took before is not gone
@@ -81,8 +83,19 @@ class Folder:
             file.write(json.dumps(fields | {"timestamp": time.time()}) + "\n")
 
 
-def describe(extraction: Extraction, *, method: str, seed: int, trials: int) -> dict[str, Any]:
-    """What `network.json` says of a network and how it is tuned."""
+def describe(
+    extraction: Extraction,
+    *,
+    method: str,
+    seed: int,
+    trials: int,
+    history: Sequence[Record] | None = None,
+    asked: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What `network.json` says of a network and how it is tuned; of a history, what tells it from others.
+
+    `asked` is what else a command needs to do it again, by name; what is None is left out.
+    """
     keys = [each.task.key for each in extraction.tasks]
     return {
         "network": extraction.network.name,
@@ -90,6 +103,8 @@ def describe(extraction: Extraction, *, method: str, seed: int, trials: int) -> 
         "method": method,
         "seed": seed,
         "trials": trials,
+        "history": None if history is None else _fingerprint(history),
+        "asked": {name: value for name, value in (asked or {}).items() if value is not None},
         "enlarged": any(each.task.enlarged for each in extraction.tasks),
         "tasks": [
             {
@@ -106,20 +121,35 @@ def describe(extraction: Extraction, *, method: str, seed: int, trials: int) -> 
     }
 
 
-def _refuse_another(path: Path, description: Mapping[str, Any]) -> None:
-    """The budget may differ; anything else would mix two tunings."""
+def _fingerprint(records: Sequence[Record]) -> str:
+    """A digest of records and of their order, in which methods learn from them."""
+    digest = hashlib.sha256("\n".join(record.to_json() for record in records).encode())
+    return f"{len(records)} records, SHA-256 {digest.hexdigest()[:16]}"
+
+
+def _budget_before(path: Path, description: Mapping[str, Any]) -> int:
+    """The budget of the tuning that a folder holds, 0 if it holds no measurement.
+
+    The budget may differ, and what ends a task early; anything else would mix two tunings.
+
+    **Raises:** `ValueError` naming what differs.
+    """
     if not path.exists():
-        return
+        return 0
     try:
         held = dict(json.loads(path.read_bytes()))
     except ValueError as error:
         raise ValueError(f"log: {path} does not describe a network ({error}); name another folder.") from error
-    for name in ("network", "target", "method", "seed", "enlarged"):
+    log = path.with_name(FOLDER_LOG)
+    if not log.exists() or not log.stat().st_size:
+        return 0
+    for name in ("network", "target", "method", "seed", "history", "enlarged"):
         if held.get(name) != description[name]:
             both = f"{held.get(name)!r}, not {description[name]!r}"
             raise ValueError(f"log: {path.parent} holds a tuning with {name} {both}; name another folder.")
     if held.get("tasks") != description["tasks"]:
         raise ValueError(f"log: {path.parent} holds a tuning of another network of this name; name another folder.")
+    return int(held.get("trials", 0))
 
 
 def _whole_lines(path: Path) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -32,6 +33,8 @@ from tvm_bridge.tune import check_limits, proposer
 
 if TYPE_CHECKING:
     from search.methods import Method
+
+_TOLD = (bool, int, float, str, type(None))
 
 
 def tune_network(
@@ -83,8 +86,16 @@ def tune_network(
         raise ValueError(
             f"model: {name} has no operator that a template covers on {extraction.target.kind}; nothing can be tuned."
         )
-    searches = [propose(each.task, known) for each, known in zip(tasks, _known(tasks, history), strict=True)]
-    folder = None if log is None else Folder(log, describe(extraction, method=_named(method), seed=seed, trials=trials))
+    taught = None if history is None else gather("history", history)
+    searches = [propose(each.task, known) for each, known in zip(tasks, _known(tasks, taught), strict=True)]
+    asked = {
+        "model": str(model) if isinstance(model, str | Path) and "\n" not in str(model) else None,
+        "history": _paths(history),
+        "early_stopping": early_stopping,
+        "time_limit": time_limit,
+    }
+    description = describe(extraction, method=_named(method), seed=seed, trials=trials, history=taught, asked=asked)
+    folder = None if log is None else Folder(log, description)
     with ExitStack() as stack:
         sessions = _sessions(tasks, measurer, folder, trials, stack)
         show = stack.enter_context(reporter(name, tasks, sessions, trials)) if progress else None
@@ -175,12 +186,11 @@ def _sessions(
     return [Session(each.task, its, log, trials) for each, its in zip(tasks, chosen, strict=True)]
 
 
-def _known(tasks: Sequence[NetworkTask], history: Paths | Sequence[Record] | None) -> list[list[Source]]:
+def _known(tasks: Sequence[NetworkTask], history: Sequence[Record] | None) -> list[list[Source]]:
     """What is known of tasks like each; a history need not have some for all."""
     if history is None:
         return [[] for _ in tasks]
-    records = gather("history", history)
-    known = [find_sources(records, each.task) for each in tasks]
+    known = [find_sources(history, each.task) for each in tasks]
     if not any(known):
         raise ValueError("history: it holds no record of another task with an operator of the network to learn from.")
     return known
@@ -193,4 +203,14 @@ def _kind(task: Task) -> Hashable:
 
 
 def _named(method: str | Method) -> str:
+    """The method's name, and of a `functools.partial` the options that are told in a word or a number."""
+    if isinstance(method, partial):
+        told = (f"{name}={value!r}" if isinstance(value, _TOLD) else name for name, value in method.keywords.items())
+        return f"{_named(method.func)}({', '.join(told)})"
     return method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
+
+
+def _paths(history: Paths | Sequence[Record] | None) -> list[str] | None:
+    """The paths of a history; None if there is none, or if it is records."""
+    items = [history] if isinstance(history, str | os.PathLike) else list(history or ())
+    return [os.fspath(item) for item in items if not isinstance(item, Record)] or None

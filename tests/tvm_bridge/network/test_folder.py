@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from tests.tvm_bridge.network.pretended import extraction
+from tests.tvm_bridge.record_strategies import record, write_log
 from tvm_bridge.network.folder import Folder, Round, describe
 
 DESCRIPTION = describe(extraction(), method="random", seed=0, trials=40)
@@ -45,9 +46,26 @@ def test_rounds_gone_through_again_keep_their_first_seconds(tmp_path, again):
 def test_tuning_that_takes_another_way_replaces_the_rest(tmp_path):
     write(tmp_path, ROUNDS)
     first = lines(tmp_path)
-    write(tmp_path, [*ROUNDS[:2], replace(ROUNDS[2], trials=5), ROUNDS[3]])
+    write(tmp_path, [*ROUNDS[:2], replace(ROUNDS[2], task="b", trials=5), ROUNDS[3]])
     assert lines(tmp_path)[:2] == first[:2]
-    assert [(line["task"], line["trials"]) for line in lines(tmp_path)[2:]] == [("c", 5), ("a", 8)]
+    assert [(line["task"], line["trials"]) for line in lines(tmp_path)[2:]] == [("b", 5), ("a", 8)]
+
+
+def test_a_smaller_budget_loses_nothing_of_a_larger_one(tmp_path):
+    write(tmp_path, ROUNDS)
+    first = lines(tmp_path)
+    write_log(tmp_path / "records.jsonl", [record()])
+    folder = Folder(tmp_path, {**DESCRIPTION, "trials": 20})
+    for each in [*ROUNDS[:2], replace(ROUNDS[2], trials=4)]:
+        folder.append(each)
+    assert lines(tmp_path) == first
+    assert json.loads((tmp_path / "network.json").read_text())["trials"] == 40
+
+
+def test_a_folder_without_measurements_takes_any_tuning(tmp_path):
+    Folder(tmp_path, DESCRIPTION)
+    Folder(tmp_path, {**DESCRIPTION, "method": "grid"})
+    assert json.loads((tmp_path / "network.json").read_text())["method"] == "grid"
 
 
 @pytest.mark.parametrize("kept", [0, 1, 3])

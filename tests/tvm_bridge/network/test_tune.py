@@ -2,10 +2,13 @@
 
 import json
 import math
+from functools import partial
 
+import jax
 import pytest
 
 import tvm_bridge as bridge
+from search.methods import METHODS
 from search.methods.random import random_search
 from tests.tvm_bridge.network.pretended import COUNTS, Pretended, extraction
 from tvm_bridge.network import tune as module
@@ -83,6 +86,26 @@ def test_folder_says_what_was_tuned_and_how(tmp_path):
     records = read_records(tmp_path / "log" / "records.jsonl")
     assert [record.index for record in records[:3]] == [DEFAULT_INDEX] * 3
     assert len(records) == 43
+
+
+@pytest.mark.parametrize("method", ["gausstune", partial(METHODS["ga"], population=4, elite=1)])
+def test_resuming_a_method_that_learns_ends_alike(tmp_path, method):
+    """Its proposals rest on the values that the log holds."""
+    options = {"method": method, "log": tmp_path / "log", "trials": 60}
+    whole = tune(Pretended(), **options)
+    log = tmp_path / "log" / "records.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:40]))
+    measurer = Pretended()
+    part = tune(measurer, **options)
+    assert len(measurer.asked) == 63 - 40
+    for ours, theirs in zip(part.tasks, whole.tasks, strict=True):
+        assert {record.index for record in ours.result.records} == {record.index for record in theirs.result.records}
+
+
+def test_options_of_a_method_are_part_of_the_tuning(tmp_path):
+    tune(Pretended(), trials=3, log=tmp_path, method=partial(METHODS["ga"], population=4))
+    with pytest.raises(ValueError, match=r"genetic_algorithm\(population=4\)', not 'genetic_algorithm\(population=5\)'"):
+        tune(Pretended(), trials=3, log=tmp_path, method=partial(METHODS["ga"], population=5))
 
 
 @pytest.mark.parametrize("cut", [0, 2, 3, 4, 17, 42])
@@ -243,15 +266,35 @@ def test_callbacks_hear_of_every_measurement():
         assert [progress.record for progress in heard if progress.record.key == each.task.key] == list(each.result.records)
 
 
+def recorded(trials):
+    """Records of a task that is none of the network's."""
+    task = bridge.conv2d(data=(1, 8, 8, 8), weight=(8, 8, 3, 3), target=extraction().target)
+    return bridge.tune(task, method="random", trials=trials, measurer=Pretended(), progress=False).records
+
+
+def test_resuming_with_a_history_ends_alike_and_with_another_is_refused(tmp_path):
+    def learning(space, *, key, history):
+        return random_search(space, key=jax.random.fold_in(key, sum(len(source.knobs) for source in history)))
+
+    options = {"method": learning, "log": tmp_path / "log"}
+    history = recorded(5)
+    whole = tune(Pretended(), history=history, **options)
+    log = tmp_path / "log" / "records.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:17]))
+    with pytest.raises(ValueError, match=r"holds a tuning with history '6 records, .*', not '7 records, .*'; name another"):
+        tune(Pretended(), history=recorded(6), **options)
+    measurer = Pretended()
+    part = tune(measurer, history=history, **options)
+    assert len(measurer.asked) == 43 - 17
+    assert [each.result.best for each in part.tasks] == [each.result.best for each in whole.tasks]
+
+
 def test_history_reaches_the_tasks_it_is_of():
     def learning(space, *, key, history):
         learnt.append([len(source.knobs) for source in history])
         return random_search(space, key=key)
 
-    records = bridge.tune(
-        bridge.conv2d(data=(1, 8, 8, 8), weight=(8, 8, 3, 3), target=extraction().target),
-        **{"method": "random", "trials": 5, "measurer": Pretended(), "progress": False},
-    ).records
+    records = recorded(5)
     learnt = []
     tune(Pretended(), trials=6, method=learning, history=records)
     assert learnt == [[5], [5], []]
