@@ -48,6 +48,14 @@ def options(text: str) -> tuple[str, tuple[Any, ...]]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a knob and its options such as tile_n=2,4,8") from None
 
 
+def shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Read the shape of an input, "data=1,3,224,224"; for argparse."""
+    name, _, numbers = text.rpartition("=")
+    if not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an input and its shape such as data=1,3,224,224")
+    return name, extents(numbers)
+
+
 def positive(text: str) -> int:
     """Read a whole number above 0; for argparse."""
     if not text.isdigit() or int(text) < 1:
@@ -77,6 +85,27 @@ def address(text: str) -> tuple[str, int]:
     if not host or not port.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not an address such as 127.0.0.1:9190")
     return host, int(port)
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Add what names a network and its target."""
+    parser.add_argument("model", metavar="NETWORK", help="a name such as resnet-18, or a file: ONNX, StableHLO, TVM's JSON")
+    parser.add_argument("--target", default="llvm", help="llvm (this CPU), cuda, or a TVM target as JSON")
+    parser.add_argument(
+        "--shape",
+        type=shape,
+        nargs="+",
+        default=[],
+        metavar="INPUT=EXTENTS",
+        help="of inputs whose shape the network leaves open",
+    )
+
+
+def network(arguments: argparse.Namespace) -> Any:
+    """The network that `add_network`'s arguments name."""
+    from tvm_bridge.network.load import load_network
+
+    return load_network(arguments.model, shapes=dict(arguments.shape))
 
 
 def add_searching(parser: argparse.ArgumentParser, *, trials: int) -> None:

@@ -6,13 +6,13 @@ import argparse
 
 from tvm_bridge import arguments as common
 from tvm_bridge.arguments import Commands
-from tvm_bridge.commands.compile import add_network
+from tvm_bridge.commands.compile import add_tuned_network
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("benchmark", help="measure a network's latency before and after", description=run.__doc__)
-    add_network(parser)
+    add_tuned_network(parser)
     parser.add_argument("--runs", type=common.positive, default=600, help="of the tuned network")
     parser.add_argument("--default-runs", type=common.positive, default=20, help="of the untuned one, which is far slower")
     parser.set_defaults(command=run)
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tvm_bridge.records import gather
 
     records = gather("--log", arguments.records)
-    extraction = extract_tasks(arguments.model, arguments.target)
+    extraction = extract_tasks(common.network(arguments), arguments.target)
     networks = {"default": compile_network(extraction)}
     if records or arguments.database:
         tuned = compile_network(extraction, log=records, database=arguments.database)

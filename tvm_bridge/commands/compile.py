@@ -5,22 +5,27 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tvm_bridge import arguments as common
 from tvm_bridge.arguments import Commands
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("compile", help="compile a network with what tuning found", description=run.__doc__)
-    add_network(parser)
+    add_tuned_network(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="SO", help="the library, .so, or .tar of objects")
-    parser.add_argument("--export", type=Path, metavar="DIR", help="write the schedules as a MetaSchedule database, too")
+    parser.add_argument(
+        "--export", type=Path, metavar="DIR", help="write the schedules as a MetaSchedule database, too, in place of one there"
+    )
+    parser.add_argument(
+        "--no-check", action="store_true", help="do not compare with the untuned network, which takes the target's device"
+    )
     parser.set_defaults(command=run)
 
 
-def add_network(parser: argparse.ArgumentParser) -> None:
+def add_tuned_network(parser: argparse.ArgumentParser) -> None:
     """Add what names a network and its schedules."""
-    parser.add_argument("model", metavar="NETWORK", help="a name such as resnet-18, or a file: ONNX, StableHLO, TVM's JSON")
-    parser.add_argument("--target", default="llvm", help="llvm (this CPU), cuda, or a TVM target as JSON")
+    common.add_network(parser)
     parser.add_argument("--log", type=Path, dest="records", metavar="LOG", help="the folder of the network's tuning, or a log")
     parser.add_argument("--database", type=Path, metavar="DIR", help="a folder with a MetaSchedule database")
 
@@ -33,11 +38,13 @@ def run(arguments: argparse.Namespace) -> int:
     from tvm_bridge.records import gather
 
     check_library_name(arguments.output)
+    if not arguments.output.absolute().parent.is_dir():
+        raise ValueError(f"--output: there is no folder {arguments.output.absolute().parent}.")
     records = None if arguments.records is None else gather("--log", arguments.records)
-    extraction = extract_tasks(arguments.model, arguments.target)
-    if arguments.export is not None:
-        export_database(extraction, records or [], arguments.export)
-    compiled = compile_network(extraction, log=records, database=arguments.database)
+    extraction = extract_tasks(common.network(arguments), arguments.target)
+    compiled = compile_network(extraction, log=records, database=arguments.database, check=not arguments.no_check)
     compiled.save(arguments.output)
+    if arguments.export is not None:
+        export_database(extraction, records or [], arguments.export, replace=True)
     print(f"{arguments.output}: {len(compiled.tuned)} of {len(extraction.calls)} functions run under a tuned schedule")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from tvm_bridge import arguments as common
@@ -12,8 +13,7 @@ from tvm_bridge.arguments import Commands
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("network", help="tune a network under one budget", description=run.__doc__)
-    parser.add_argument("model", metavar="NETWORK", help="a name such as resnet-18, or a file: ONNX, StableHLO, TVM's JSON")
-    parser.add_argument("--target", default="llvm", help="llvm (this CPU), cuda, or a TVM target as JSON")
+    common.add_network(parser)
     parser.add_argument(
         "--log", type=Path, metavar="DIR", help="keep every measurement in this folder, and go on from what it holds"
     )
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     with common.measurer(arguments) as device:
         result = tune_network(
-            arguments.model,
+            arguments.model if not arguments.shape else common.network(arguments),
             arguments.target,
             trials=arguments.trials,
             log=arguments.log,
@@ -45,4 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print(result)
     print(f"{result.seconds_searching:.1f} s searching, {result.seconds_measuring:.1f} s measuring")
+    if arguments.log is None:
+        print("gausstune: nothing was kept for `gausstune compile`; with --log DIR it is", file=sys.stderr)
     return 0 if any(each.result for each in result.tasks) else 1

@@ -83,16 +83,18 @@ def benchmark(
         raise ValueError(f"runs: {runs} must be at least 1 for each of {', '.join(named)}.")
     seconds: dict[str, list[float]] = {name: [] for name in named}
     device, blocks = "", min(BLOCKS, max(wanted))
-    with Running(list(named.values())) as running:
-        running.call(jobs.latencies, [1] * len(named))  # the first run of each wakes threads and fills caches
-        for block in range(blocks):
-            counts = [each * (block + 1) // blocks - each * block // blocks for each in wanted]
-            measured, device = running.call(jobs.latencies, counts)
-            for name, its in zip(named, measured, strict=True):
-                seconds[name] += its
-    latencies = {name: Latency(np.array(its), device) for name, its in seconds.items()}
-    if log is not None:
-        _append(Path(log), latencies)
+    try:
+        with Running(list(named.values())) as running:
+            running.call(jobs.latencies, [1] * len(named))  # the first run of each wakes threads and fills caches
+            for block in range(blocks):
+                counts = [each * (block + 1) // blocks - each * block // blocks for each in wanted]
+                measured, device = running.call(jobs.latencies, counts)
+                for name, its in zip(named, measured, strict=True):
+                    seconds[name] += its
+    finally:  # what was measured before Ctrl-C is kept
+        latencies = {name: Latency(np.array(its), device) for name, its in seconds.items() if its}
+        if log is not None and latencies:
+            _append(Path(log), latencies)
     return latencies
 
 
@@ -115,7 +117,8 @@ def hypervolume(latency: float, search_seconds: float, *, reference_latency: flo
 def _append(path: Path, measured: Mapping[str, Latency]) -> None:
     path = path if path.suffix == ".jsonl" else path / LATENCY_LOG
     path.parent.mkdir(parents=True, exist_ok=True)
+    now = time.time()  # the same for all: only what took turns is compared
     with path.open("a") as file:
         for name, each in measured.items():
-            line = {"what": name, "seconds": each.seconds.tolist(), "device": each.device, "timestamp": time.time()}
+            line = {"what": name, "seconds": each.seconds.tolist(), "device": each.device, "timestamp": now}
             file.write(json.dumps(line) + "\n")

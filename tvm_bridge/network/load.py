@@ -51,6 +51,8 @@ def load_network(
           says, which is for `torch.export.load` to do, and for its user to trust;
         - a `jax.export.Exported` of a function that holds its weights, or StableHLO's text;
         - a Relax IRModule with one Relax function.
+      ONNX and torch.export go through TVM's importers. StableHLO does not: TVM's fails with today's JAX and misreads pooling
+      and groups, so `tvm_bridge.network.stablehlo` reads it.
     - `name`: the network's name; its own or its file's if not given.
     - `seed`: of the random weights of a network of `MODELS`.
     - `shapes`: the shapes of inputs by name, for a network that leaves them open.

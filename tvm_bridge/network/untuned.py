@@ -73,7 +73,7 @@ def _reduces(block: Any) -> bool:
 
 
 def _elementwise(block: Any) -> bool:
-    """Whether a block reads each number once where it writes one, so that computing it in place costs nothing."""
+    """Whether a block reads each number once where it writes one: computing it in place costs less than storing it."""
     written = block.writes[0].source
     return (
         not _reduces(block)

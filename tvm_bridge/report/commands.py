@@ -15,16 +15,25 @@ from tvm_bridge.target import Target
 def commands(tuning: Tuning) -> list[str]:
     """The network's commands in their order, or one for every task whose operator the command line knows.
 
+    A network that was tuned with a history whose path is not known has no command that goes on with its tuning.
+
     A log does not say by which method and seed its tasks were searched: their commands leave both at what is usual.
     """
     if tuning.network:
         named = {name: str(tuning.settings[name]) for name in ("method", "trials", "seed") if name in tuning.settings}
+        named |= {
+            name.replace("_", "-"): str(tuning.settings[name])
+            for name in ("early_stopping", "time_limit")
+            if name in tuning.settings
+        }
         options = [word for name, value in named.items() for word in (f"--{name}", value)]
+        options += ["--history", *tuning.history] if tuning.history else []
         target = ["--target", str(tuning.targets[0])] if tuning.targets else []
         plain = [] if tuning.settings.get("enlarged", True) else ["--plain"]
-        given = [tuning.network, *target, "--log", tuning.source]
+        given = [tuning.model, *target, "--log", tuning.source]
+        known = tuning.history or "history" not in tuning.settings
         steps = (
-            ["network", *given, *options, *plain],
+            *([["network", *given, *options, *plain]] if known else []),
             ["benchmark", *given],
             ["compile", *given, "--output", f"{tuning.source}.so"],
             ["report", tuning.source],

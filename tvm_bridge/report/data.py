@@ -26,6 +26,7 @@ class TaskRecords:
     - `flop`: floating-point operations of one run; None if unknown.
     - `default`: the measurement of TVM's default schedule; None if there is none that worked.
     - `trials`: the measured configurations in order.
+    - `defaults`: the measurements of TVM's default schedule, failed ones too.
     """
 
     label: str
@@ -35,6 +36,7 @@ class TaskRecords:
     flop: float | None
     default: Measurement | None
     trials: tuple[Record, ...]
+    defaults: tuple[Record, ...] = ()
 
     @property
     def default_seconds(self) -> float | None:
@@ -64,6 +66,11 @@ class TaskRecords:
         return tuple(record for record in self.trials if not record.measurement.ok)
 
     @property
+    def failed_default(self) -> Record | None:
+        """How TVM's default schedule failed, if it never worked."""
+        return self.defaults[0] if self.defaults and self.default is None else None
+
+    @property
     def unit(self) -> str:
         """What `throughput` counts."""
         return "runs/s" if self.flop is None else "GFLOPS"
@@ -79,9 +86,10 @@ class Tuning:
 
     - `source`: the log's or folder's name; `network`: the network's, empty if single tasks were tuned.
     - `settings`: what the tuning was asked for, by name; `versions`: TVM's, as the log has them.
-    - `uncovered`: functions left to TVM's default schedule, and how often each is called.
+    - `uncovered`: what no template covers, and how often each is called.
     - `latencies`: runs of the whole network, all that were taken under one name ("default", "tuned").
     - `notes`: what could not be read, in sentences.
+    - `model`, `history`: what the network was read from, and the paths of the history that it was tuned with.
     """
 
     source: str
@@ -93,6 +101,8 @@ class Tuning:
     rounds: tuple[Round, ...]
     latencies: Mapping[str, Latency]
     notes: tuple[str, ...]
+    model: str = ""
+    history: tuple[str, ...] = ()
 
     @property
     def records(self) -> list[Record]:

@@ -170,10 +170,13 @@ def _tasks(tuning: Tuning) -> Markup:
 
 def _failures(tuning: Tuning) -> Markup | None:
     failed = [record for task in tuning.tasks for record in task.failures]
-    if not failed:
+    defaults = [task.failed_default for task in tuning.tasks if task.failed_default]
+    if not failed + defaults:
         return None
     explanation = f"{number(len(failed), 'configuration')} of {fixed(len(tuning.records), 0)} did not work."
-    return _section("What failed", explanation, failures(failed))
+    if defaults:
+        explanation += f" Nor did TVM's default schedule of {number(len(defaults), 'task')}."
+    return _section("What failed", explanation, failures([*failed, *defaults]))
 
 
 def _time(tuning: Tuning) -> Markup | None:
@@ -186,7 +189,9 @@ def _time(tuning: Tuning) -> Markup | None:
         for each in tuning.rounds:
             before = rows.get(each.task, (0.0, 0.0))
             rows[each.task] = before[0] + each.seconds_searching, before[1] + each.seconds_measuring
-        explained = f"{duration(searching)} choosing what to measure, {duration(measuring)} measuring it"
+        first = math.fsum(record.measurement.all_cost for task in tuning.tasks for record in task.defaults)
+        defaults = f"{duration(first)} on TVM's default schedules, then " if first else ""
+        explained = f"{defaults}{duration(searching)} choosing what to measure, {duration(measuring)} measuring it"
     else:
         kinds = ("on candidates that worked", "on those that failed")
         for task in tuning.tasks:
@@ -222,7 +227,7 @@ def _settings(tuning: Tuning) -> Markup:
     settings = {
         "Network": tuning.network,
         **{
-            name.capitalize(): {"True": "yes", "False": "no"}.get(str(value), str(value))
+            name.replace("_", " ").capitalize(): {"True": "yes", "False": "no"}.get(str(value), str(value))
             for name, value in tuning.settings.items()
         },
         "Target": "; ".join(map(str, tuning.targets)),

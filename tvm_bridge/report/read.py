@@ -63,8 +63,10 @@ def read_tuning(source: Path) -> Tuning:
     latencies: dict[str, Latency] = {}
     if source.is_dir():
         rounds = list(_rows(source / "rounds.jsonl", _round, notes))
-        for name, runs in _rows(source / "latency.jsonl", _latency, notes):
-            latencies[name] = runs  # the last: what was measured before may be of fewer trials, or elsewhere
+        measured = list(_rows(source / "latency.jsonl", _latency, notes))
+        last = max((timestamp for _, _, timestamp in measured), default=0.0)
+        # What was measured before may be of fewer trials, or elsewhere: only what took turns is compared.
+        latencies = {name: runs for name, runs, timestamp in measured if timestamp == last}
     tasks = tuple(_tasks(records, network, notes))
     return Tuning(
         source.resolve().name,
@@ -76,6 +78,8 @@ def read_tuning(source: Path) -> Tuning:
         tuple(rounds),
         latencies,
         tuple(notes),
+        network.model,
+        network.history,
     )
 
 
@@ -129,6 +133,7 @@ def _tasks(records: list[Record], network: _Network, notes: list[str]) -> Iterat
             named.flop or (None if workload is None else float(workload.flop)),
             next((record.measurement for record in group if record.index == DEFAULT_INDEX and record.measurement.ok), None),
             tuple(record for record in group if record.index != DEFAULT_INDEX),
+            tuple(record for record in group if record.index == DEFAULT_INDEX),
         )
     if strange := groups.keys() - {named.key for named in network.tasks} if network.tasks else set():
         count = sum(len(groups[key]) for key in strange)
@@ -177,6 +182,8 @@ class _Network:
     settings: Mapping[str, Any] = field(default_factory=dict)
     tasks: tuple[_Named, ...] = ()
     uncovered: Mapping[str, int] = field(default_factory=dict)
+    model: str = ""
+    history: tuple[str, ...] = ()
 
 
 def _network(path: Path) -> _Network:
@@ -194,9 +201,13 @@ def _network(path: Path) -> _Network:
             )
             for task in fields["tasks"]
         )
-        settings = {name: fields[name] for name in ("method", "seed", "trials", "enlarged") if name in fields}
+        told = ("method", "seed", "trials", "enlarged", "history")
+        settings = {name: fields[name] for name in told if fields.get(name) is not None}
+        asked = fields.get("asked", {})
+        settings |= {name: asked[name] for name in ("early_stopping", "time_limit") if name in asked}
+        model, history = str(asked.get("model") or fields["network"]), tuple(map(str, asked.get("history", ())))
         uncovered = {str(each["function"]): int(each["count"]) for each in fields.get("uncovered", [])}
-        return _Network(str(fields["network"]), target, settings, tuple(named), uncovered)
+        return _Network(str(fields["network"]), target, settings, tuple(named), uncovered, model, history)
     except DAMAGE as error:
         raise ValueError(
             f"log: {path} does not describe a network ({type(error).__name__}: {error}); tune it again into another folder."
@@ -226,11 +237,11 @@ def _round(fields: Any) -> Round:
     )
 
 
-def _latency(fields: Any) -> tuple[str, Latency]:
+def _latency(fields: Any) -> tuple[str, Latency, float]:
     seconds = np.array([_number(second, *PLAUSIBLE) for second in fields["seconds"]])
     if not len(seconds):
         raise ValueError("it has no run")
-    return str(fields["what"]), Latency(seconds, str(fields.get("device", "")))
+    return str(fields["what"]), Latency(seconds, str(fields.get("device", ""))), float(fields["timestamp"])
 
 
 def _number(value: Any, least: float, largest: float) -> float:

@@ -58,6 +58,19 @@ def test_commands_of_a_network_are_commands(tmp_path):
     assert [words[0] for words in steps] == ["network", "benchmark", "compile", "report"]
 
 
+def test_commands_of_a_network_say_what_was_asked(tmp_path):
+    asked = {"model": "nets/tiny.onnx", "history": ["old log.jsonl"], "early_stopping": 12}
+    folder = network_folder(tmp_path / "tiny", history="6 records, SHA-256 0", asked=asked)
+    (line, *_) = commands(read_tuning(folder))
+    arguments = cli._parser().parse_args(shlex.split(line)[1:])
+    assert (arguments.model, arguments.history, arguments.early_stopping) == ("nets/tiny.onnx", ["old log.jsonl"], 12)
+
+
+def test_a_history_of_records_alone_cannot_be_given_again(tmp_path):
+    folder = network_folder(tmp_path / "tiny", history="6 records, SHA-256 0", asked={})
+    assert [line.split()[1] for line in commands(read_tuning(folder))] == ["benchmark", "compile", "report"]
+
+
 def test_operator_without_a_command_has_none(tmp_path):
     key = TaskKey.of(CPU, "batch_matmul", [1, 2])
     log = write_log(tmp_path / "log.jsonl", [Record(key, 0, {}, Measurement((1e-3,)))])
