@@ -120,6 +120,7 @@ TYPED_WRONG = {
     "network resnet-18 --shape data": "data=1,3,224,224",
     "compile resnet-18": "--output",
     "compile resnet-18 -o missing/resnet.so": "there is no folder",
+    "compile resnet-18 -o resnet.so --export database": "--log",
     "compile resnet-18 -o resnet.dll": ".so",
     "compile resnet-18 -o resnet.so --log missing": "missing is not there",
     "compile resnet18 -o resnet.so": "resnet-18",

@@ -40,11 +40,17 @@ def run(arguments: argparse.Namespace) -> int:
     check_library_name(arguments.output)
     if not arguments.output.absolute().parent.is_dir():
         raise ValueError(f"--output: there is no folder {arguments.output.absolute().parent}.")
-    records = None if arguments.records is None else gather("--log", arguments.records)
+    if arguments.export is not None:
+        if arguments.records is None:
+            raise ValueError("--export: needs --log, which has the schedules to write.")
+        if arguments.database is not None and arguments.export.resolve() == arguments.database.resolve():
+            raise ValueError(f"--export: {arguments.export} is the database to read; name another folder.")
+    records = gather("--log", arguments.records)
+    log = None if arguments.records is None else records
     extraction = extract_tasks(common.network(arguments), arguments.target)
-    compiled = compile_network(extraction, log=records, database=arguments.database, check=not arguments.no_check)
+    compiled = compile_network(extraction, log=log, database=arguments.database, check=not arguments.no_check)
     compiled.save(arguments.output)
     if arguments.export is not None:
-        export_database(extraction, records or [], arguments.export, replace=True)
+        export_database(extraction, records, arguments.export, replace=True)
     print(f"{arguments.output}: {len(compiled.tuned)} of {len(extraction.calls)} functions run under a tuned schedule")
     return 0

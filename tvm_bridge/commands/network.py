@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     with common.measurer(arguments) as device:
         result = tune_network(
-            arguments.model if not arguments.shape else common.network(arguments),
+            common.network(arguments) if arguments.shape else arguments.model,
             arguments.target,
             trials=arguments.trials,
             log=arguments.log,

@@ -15,7 +15,7 @@ import numpy as np
 from tvm_bridge.measure.jobs import export
 from tvm_bridge.network import jobs, untuned
 from tvm_bridge.network.database import Tuned, best_schedules, commit, foreign_database, recorded_seconds
-from tvm_bridge.network.extract import Extraction, extract_tasks
+from tvm_bridge.network.extract import Extraction, extraction_of
 from tvm_bridge.network.running import Running
 from tvm_bridge.records import Paths, Record, gather
 from tvm_bridge.target import Target
@@ -66,7 +66,7 @@ class CompiledNetwork:
 
 def compile_network(
     model: Any,
-    target: Any = "llvm",
+    target: Any = None,
     *,
     log: Paths | Sequence[Record] | None = None,
     database: str | os.PathLike[str] | None = None,
@@ -77,7 +77,7 @@ def compile_network(
     **Arguments:**
 
     - `model`: an `Extraction`, a `Network`, or whatever `load_network` reads.
-    - `target`: what to compile for; an `Extraction` has its own.
+    - `target`: what to compile for, as `tune_network` takes it.
     - `log`: the folder that `tune_network` wrote, logs of single tasks, or records; None for TVM's default schedules.
     - `database`: the folder of a MetaSchedule database, ours or another tool's; of two schedules the faster counts. Records
       of another target are left out, with a warning.
@@ -86,7 +86,7 @@ def compile_network(
 
     **Raises:** `ValueError` naming the argument that does not fit; `RuntimeError` if the tuned network computes something else.
     """
-    extraction = model if isinstance(model, Extraction) else extract_tasks(model, target)
+    extraction = extraction_of(model, target)
     foreign = None if database is None else foreign_database(database, extraction.target)
     tuned = _tuned(extraction, gather("log", log), foreign)
     compiled = _compiled(extraction, tuned, foreign)

@@ -47,11 +47,11 @@ class Tuned:
 def best_schedules(task: Task, records: Iterable[Record]) -> list[Tuned]:
     """A task's fastest schedule, and the fastest that needs no rewriting if that is another; none if the default is faster.
 
-    A task that was never measured takes the schedules of the same operator with another epilogue: templates carry any.
+    A task of which no configuration worked takes those of the same operator with another epilogue: templates carry any.
     """
     same = [record for record in records if _without_epilogue(record.key) == _without_epilogue(task.key)]
     measured = [record for record in same if record.key == task.key]
-    if not any(record.config for record in measured):
+    if not any(record.config and record.measurement.ok for record in measured):
         measured += [record for record in same if record.key != task.key]
     working = [record for record in measured if record.measurement.ok]
     ranked = sorted(working, key=lambda record: (record.measurement.cost, record.index))
@@ -73,11 +73,15 @@ def best_schedules(task: Task, records: Iterable[Record]) -> list[Tuned]:
 
 
 def _own(task: Task, record: Record) -> dict[str, Any] | None:
-    """A record's configuration by the knobs of a task, or of its space with the candidates of the record's own."""
+    """A record's configuration by the knobs of a task, or of its space with the candidates that the record had."""
     assert record.config is not None
-    if task.workload is not None and record.candidates:
-        task = task_of(task.workload, task.target, enlarged=True, candidates=record.candidates)
-    return task.own(record.config)
+    config = task.own(record.config)
+    if config is not None or task.workload is None or not record.candidates:
+        return config
+    try:
+        return task_of(task.workload, task.target, enlarged=task.enlarged, candidates=record.candidates).own(record.config)
+    except ValueError:  # candidates of knobs that this space has not
+        return None
 
 
 def _without_epilogue(key: TaskKey) -> TaskKey:
@@ -100,16 +104,16 @@ def export_database(
     **Raises:** `ValueError` if the folder has a database already that is not to be replaced.
     """
     folder = Path(folder)
-    if replace:
-        for name in FILES:
-            (folder / name).unlink(missing_ok=True)
-    if any((folder / name).exists() for name in FILES):
+    if not replace and any((folder / name).exists() for name in FILES):
         raise ValueError(f"folder: {folder} has a database already; name another folder, or remove {' and '.join(FILES)}.")
+    records = list(records)
+    schedules = [tuned for each in extraction.tasks for tuned in best_schedules(each.task, records)]
     folder.mkdir(parents=True, exist_ok=True)
-    database, records = open_database(folder), list(records)
-    for each in extraction.tasks:
-        for tuned in best_schedules(each.task, records):
-            commit(database, tuned, extraction.target)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    database = open_database(folder)
+    for tuned in schedules:
+        commit(database, tuned, extraction.target)
     return database
 
 
@@ -127,9 +131,9 @@ def open_database(folder: str | os.PathLike[str], *, existing: bool = False) -> 
 
 
 def foreign_database(folder: str | os.PathLike[str], target: Target) -> Any:
-    """The records of the MetaSchedule database in a folder that were measured for a target; a warning counts the others.
+    """The records of the MetaSchedule database in a folder that are for a target's machine; a warning counts the others.
 
-    TVM itself takes a record for whatever target it is asked.
+    TVM itself takes a record for whatever target it is asked. Of a target, what code is generated for tells.
 
     **Raises:** `FileNotFoundError` if there is no database.
     """
@@ -139,7 +143,8 @@ def foreign_database(folder: str | os.PathLike[str], target: Target) -> Any:
     own = [record for record in stored if _means(record.target, target)]
     if len(own) < len(stored):
         warnings.warn(
-            f"database: {folder} has {len(stored) - len(own)} records of another target than {target}, which are left out.",
+            f"database: {folder} has {len(stored) - len(own)} records of another target than {target}, which are left out, "
+            f"of {next(each.target for each in stored if each not in own)} for example; compile for it to use them.",
             stacklevel=3,
         )
     database = MemoryDatabase()
@@ -151,11 +156,13 @@ def foreign_database(folder: str | os.PathLike[str], target: Target) -> Any:
 
 
 def _means(recorded: Any, target: Target) -> bool:
-    """Whether TVM's target of a record, if it has one, is ours."""
+    """Whether TVM's target of a record, if it has one, is for the same machine as ours."""
     try:
-        return recorded is not None and Target.parse(recorded).resolve() == target
+        theirs = Target.parse(recorded).resolve()
     except ValueError:
         return False
+    same = (dict(theirs.attributes).get(name) == dict(target.attributes).get(name) for name in ("arch", "mcpu", "mtriple"))
+    return theirs.kind == target.kind and all(same)
 
 
 def commit(database: Any, tuned: Tuned, target: Target) -> None:

@@ -44,8 +44,8 @@ class Extraction:
     - `network`, `target`: what was taken apart, and for which hardware.
     - `module`: the network as an IRModule in which Relax calls one `PrimFunc` for each operator with its epilogue.
     - `tasks`: what can be tuned, in the order of the network.
-    - `calls`: how often a run of the network calls each function of the module.
-    - `foreign`: the same of what is no function of the module: packed functions of other libraries, Relax's own operators.
+    - `calls`: how often a run of the network calls each `PrimFunc` of the module.
+    - `foreign`: the same of whatever else it calls: packed functions of other libraries, Relax's own operators.
     """
 
     network: Network
@@ -73,8 +73,6 @@ def extract_tasks(model: Any, target: Any, *, enlarged: bool = True) -> Extracti
 
     **Raises:** `ValueError` naming the argument that does not fit.
     """
-    from tvm import tirx
-
     target = Target.parse(target).resolve()
     network = model if isinstance(model, Network) else load_network(model)
     module = fused(network.module, target)
@@ -82,13 +80,25 @@ def extract_tasks(model: Any, target: Any, *, enlarged: bool = True) -> Extracti
     tasks: dict[TaskKey, NetworkTask] = {}
     for name, count in calls.items():
         function = module[name]
-        workload = workload_of(function) if isinstance(function, tirx.PrimFunc) else None
+        workload = workload_of(function)
         if workload is None or (workload.operator, target.kind) not in templates.TEMPLATES:
             continue
         task = task_of(workload, target, function=function, label=name, enlarged=enlarged)
         first = tasks.get(task.key, NetworkTask(task, 0, ()))
         tasks[task.key] = NetworkTask(first.task, first.count + count, (*first.functions, name))
     return Extraction(network, target, module, tuple(tasks.values()), calls, foreign)
+
+
+def extraction_of(model: Any, target: Any, *, enlarged: bool = True) -> Extraction:
+    """The network taken apart, unless the model is that already; without a target it is for this machine's CPU.
+
+    **Raises:** `ValueError` as `extract_tasks` does, or if the target is not the extraction's.
+    """
+    if not isinstance(model, Extraction):
+        return extract_tasks(model, "llvm" if target is None else target, enlarged=enlarged)
+    if target is not None and Target.parse(target).resolve() != model.target:
+        raise ValueError(f"target: {target!r} is not the extraction's, {model.target}; extract the tasks for it.")
+    return model
 
 
 def fused(module: Any, target: Target) -> Any:
@@ -123,9 +133,9 @@ def _dense(builder: Any, call: Any) -> Any:
 
 
 def calls_in(module: Any) -> tuple[dict[str, int], dict[str, int]]:
-    """How often "main" calls each function of the module, and whatever else it calls, in the order of the first calls."""
+    """How often "main" calls each `PrimFunc` of the module, and whatever else it calls, in the order of the first calls."""
     import tvm
-    from tvm import relax
+    from tvm import relax, tirx
     from tvm.relax.expr_functor import PyExprVisitor, visitor
 
     own: Counter[str] = Counter()
@@ -137,7 +147,7 @@ def calls_in(module: Any) -> tuple[dict[str, int], dict[str, int]]:
             through = call.op if isinstance(call.op, tvm.ir.Op) else None
             callee = call.args[0] if through is not None and through.name in CALLERS else call.op
             if isinstance(callee, tvm.ir.GlobalVar):
-                own[callee.name_hint] += 1
+                (own if isinstance(module[callee], tirx.PrimFunc) else foreign)[callee.name_hint] += 1
             else:
                 name = callee.global_symbol if isinstance(callee, relax.ExternFunc) else getattr(callee, "name", callee)
                 foreign[str(name)] += 1

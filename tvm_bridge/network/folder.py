@@ -56,18 +56,24 @@ class Folder:
             raise ValueError(f"log: {path} is a file; name a folder.")
         before = _budget_before(path / "network.json", description)
         self.records = RecordLog(path / FOLDER_LOG)
-        whole = {**description, "trials": max(before, description["trials"])}
+        whole = {**description, "trials": max(before or 0, description["trials"])}
         _write(path / "network.json", json.dumps(whole, indent=1) + "\n")
         self._path = path / "rounds.jsonl"
-        self._known = _whole_lines(self._path)
+        self._known = [] if before is None else _whole_lines(self._path)
+        self._smaller = bool(self._known) and description["trials"] < (before or 0)
         self._number = 0
         _write(self._path, "".join(line + "\n" for line in self._known))  # without what a crash has torn
 
     def append(self, round_: Round) -> None:
-        """Write a round, unless it is one gone through again: the file keeps the seconds that it took at first."""
+        """Write a round, unless it is one gone through again: the file keeps the seconds that it took at first.
+
+        A smaller budget than the folder's goes through rounds of its own; the file keeps the larger one's.
+        """
+        if self._smaller:
+            return
         if self._number < len(self._known):
             held = json.loads(self._known[self._number])
-            if held.get("task") == round_.task and round_.trials <= held.get("trials", 0):  # fewer: a smaller budget's last
+            if (held.get("task"), held.get("trials")) == (round_.task, round_.trials):
                 self._number += 1
                 return
             if held.get("task") == round_.task:  # the same round with a larger budget: what it took before is not gone
@@ -122,27 +128,28 @@ def describe(
 
 
 def _fingerprint(records: Sequence[Record]) -> str:
-    """A digest of records and of their order, in which methods learn from them."""
-    digest = hashlib.sha256("\n".join(record.to_json() for record in records).encode())
+    """A digest of what methods learn from records, in their order."""
+    learned = (repr((record.key, record.candidates, record.config, record.measurement.cost)) for record in records)
+    digest = hashlib.sha256("\n".join(learned).encode())
     return f"{len(records)} records, SHA-256 {digest.hexdigest()[:16]}"
 
 
-def _budget_before(path: Path, description: Mapping[str, Any]) -> int:
-    """The budget of the tuning that a folder holds, 0 if it holds no measurement.
+def _budget_before(path: Path, description: Mapping[str, Any]) -> int | None:
+    """The budget of the tuning that a folder holds; None if it holds no measurement.
 
     The budget may differ, and what ends a task early; anything else would mix two tunings.
 
     **Raises:** `ValueError` naming what differs.
     """
     if not path.exists():
-        return 0
+        return None
     try:
         held = dict(json.loads(path.read_bytes()))
     except ValueError as error:
         raise ValueError(f"log: {path} does not describe a network ({error}); name another folder.") from error
     log = path.with_name(FOLDER_LOG)
     if not log.exists() or not log.stat().st_size:
-        return 0
+        return None
     for name in ("network", "target", "method", "seed", "history", "enlarged"):
         if held.get(name) != description[name]:
             both = f"{held.get(name)!r}, not {description[name]!r}"

@@ -7,7 +7,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,14 @@ class Network:
 
     - `module`: an IRModule with one Relax function, "main", of static shapes; its weights are constants.
     - `name`: the network's name in logs and reports.
+    - `source`: the name or path that it was read by; empty if it was read from something else.
+    - `shapes`: the shapes that its open inputs were given.
     """
 
     module: Any
     name: str
+    source: str = ""
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[tuple[str, tuple[int, ...], str], ...]:
@@ -62,7 +66,8 @@ def load_network(
     """
     own_name, read = _reader(source, shapes or {}, seed)
     module = _static(_bound(_only_function(read())), shapes or {})
-    return Network(_tidied(module), name or own_name)
+    path = str(source) if isinstance(source, str | Path) and "func.func" not in str(source) else ""
+    return Network(_tidied(module), name or own_name, path, dict(shapes or {}))
 
 
 def _reader(source: Any, shapes: Mapping[str, Sequence[int]], seed: int) -> tuple[str, Callable[[], Any]]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -21,7 +20,7 @@ from tvm_bridge.convolution import Conv2d
 from tvm_bridge.history import find_sources
 from tvm_bridge.measure.base import Measurer, TuningError
 from tvm_bridge.measure.local import Local
-from tvm_bridge.network.extract import Extraction, NetworkTask, extract_tasks
+from tvm_bridge.network.extract import Extraction, NetworkTask, extraction_of
 from tvm_bridge.network.folder import Folder, Round, describe
 from tvm_bridge.network.progress import predicted, reporter
 from tvm_bridge.network.result import NetworkResult, TunedTask
@@ -39,7 +38,7 @@ _TOLD = (bool, int, float, str, type(None))
 
 def tune_network(
     model: Any,
-    target: Any = "llvm",
+    target: Any = None,
     *,
     trials: int,
     log: str | os.PathLike[str] | None = None,
@@ -62,7 +61,7 @@ def tune_network(
     **Arguments:**
 
     - `model`: a `Network`, an `Extraction`, or whatever `load_network` reads.
-    - `target`: "llvm" (this machine's CPU), "cuda", or a TVM target; an `Extraction` has its own.
+    - `target`: "llvm" (this machine's CPU, what is meant by None), "cuda", or a TVM target; an `Extraction` has its own.
     - `trials`: the budget of measurements of all tasks together; see `search.allocation` for who gets how many.
     - `log`: a folder for every measurement and for what was tuned how; see `tvm_bridge.network.folder`.
     - `early_stopping`: stop a task after so many of its measurements without a new best; the others share the rest.
@@ -80,7 +79,7 @@ def tune_network(
     """
     check_limits(trials=trials, early_stopping=early_stopping, time_limit=time_limit, seed=seed)
     propose = proposer(method, seed=seed, learns=history is not None)
-    extraction = model if isinstance(model, Extraction) else extract_tasks(model, target, enlarged=enlarged)
+    extraction = extraction_of(model, target, enlarged=enlarged)
     name, tasks = extraction.network.name, extraction.tasks
     if not tasks:
         raise ValueError(
@@ -89,7 +88,8 @@ def tune_network(
     taught = None if history is None else gather("history", history)
     searches = [propose(each.task, known) for each, known in zip(tasks, _known(tasks, taught), strict=True)]
     asked = {
-        "model": str(model) if isinstance(model, str | Path) and "\n" not in str(model) else None,
+        "model": extraction.network.source or None,
+        "shapes": {name: list(shape) for name, shape in extraction.network.shapes.items()} or None,
         "history": _paths(history),
         "early_stopping": early_stopping,
         "time_limit": time_limit,
@@ -211,6 +211,7 @@ def _named(method: str | Method) -> str:
 
 
 def _paths(history: Paths | Sequence[Record] | None) -> list[str] | None:
-    """The paths of a history; None if there is none, or if it is records."""
+    """The paths of a history; None if there is none, or if records are among them."""
     items = [history] if isinstance(history, str | os.PathLike) else list(history or ())
-    return [os.fspath(item) for item in items if not isinstance(item, Record)] or None
+    paths = [os.fspath(item) for item in items if not isinstance(item, Record)]
+    return paths if paths and len(paths) == len(items) else None

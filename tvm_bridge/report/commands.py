@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
+from search.methods import METHODS
 from tvm_bridge import templates
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.dense import Dense
@@ -15,7 +16,8 @@ from tvm_bridge.target import Target
 def commands(tuning: Tuning) -> list[str]:
     """The network's commands in their order, or one for every task whose operator the command line knows.
 
-    A network that was tuned with a history whose path is not known has no command that goes on with its tuning.
+    A network that was tuned by a method of one's own, or with a history whose path is not known, has no command that goes on
+    with its tuning.
 
     A log does not say by which method and seed its tasks were searched: their commands leave both at what is usual.
     """
@@ -30,8 +32,9 @@ def commands(tuning: Tuning) -> list[str]:
         options += ["--history", *tuning.history] if tuning.history else []
         target = ["--target", str(tuning.targets[0])] if tuning.targets else []
         plain = [] if tuning.settings.get("enlarged", True) else ["--plain"]
-        given = [tuning.model, *target, "--log", tuning.source]
-        known = tuning.history or "history" not in tuning.settings
+        shapes = [f"{name}={_list(shape)}" for name, shape in tuning.shapes.items()]
+        given = [tuning.model, *target, "--log", tuning.source, *(["--shape", *shapes] if shapes else [])]
+        known = tuning.settings.get("method") in METHODS and (tuning.history or "history" not in tuning.settings)
         steps = (
             *([["network", *given, *options, *plain]] if known else []),
             ["benchmark", *given],

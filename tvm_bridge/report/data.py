@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tvm_bridge.measure.base import Measurement
@@ -87,9 +87,10 @@ class Tuning:
     - `source`: the log's or folder's name; `network`: the network's, empty if single tasks were tuned.
     - `settings`: what the tuning was asked for, by name; `versions`: TVM's, as the log has them.
     - `uncovered`: what no template covers, and how often each is called.
-    - `latencies`: runs of the whole network, all that were taken under one name ("default", "tuned").
+    - `latencies`: runs of the whole network by name ("default", "tuned"), those of one benchmark.
     - `notes`: what could not be read, in sentences.
-    - `model`, `history`: what the network was read from, and the paths of the history that it was tuned with.
+    - `model`, `shapes`: the name or path that the network was read by, and the shapes that its open inputs were given.
+    - `history`: the paths of the history that it was tuned with.
     """
 
     source: str
@@ -102,6 +103,7 @@ class Tuning:
     latencies: Mapping[str, Latency]
     notes: tuple[str, ...]
     model: str = ""
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     history: tuple[str, ...] = ()
 
     @property

@@ -173,10 +173,9 @@ def _failures(tuning: Tuning) -> Markup | None:
     defaults = [task.failed_default for task in tuning.tasks if task.failed_default]
     if not failed + defaults:
         return None
-    explanation = f"{number(len(failed), 'configuration')} of {fixed(len(tuning.records), 0)} did not work."
-    if defaults:
-        explanation += f" Nor did TVM's default schedule of {number(len(defaults), 'task')}."
-    return _section("What failed", explanation, failures([*failed, *defaults]))
+    told = [f"{number(len(failed), 'configuration')} of {fixed(len(tuning.records), 0)} did not work."] if failed else []
+    told += [f"TVM's default schedule of {number(len(defaults), 'task')} did not work."] if defaults else []
+    return _section("What failed", " ".join(told), failures([*failed, *defaults]))
 
 
 def _time(tuning: Tuning) -> Markup | None:

@@ -35,6 +35,9 @@ from tvm_bridge.workload import Workload, from_args
 PLAUSIBLE = (1e-9, 1e6)
 """Seconds that a run can take; a log that says otherwise is damaged."""
 
+TOGETHER = 1.0
+"""Seconds between the lines of one benchmark, at most."""
+
 DAMAGE = (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
 """What reading a damaged or foreign file as JSON can raise."""
 
@@ -63,10 +66,7 @@ def read_tuning(source: Path) -> Tuning:
     latencies: dict[str, Latency] = {}
     if source.is_dir():
         rounds = list(_rows(source / "rounds.jsonl", _round, notes))
-        measured = list(_rows(source / "latency.jsonl", _latency, notes))
-        last = max((timestamp for _, _, timestamp in measured), default=0.0)
-        # What was measured before may be of fewer trials, or elsewhere: only what took turns is compared.
-        latencies = {name: runs for name, runs, timestamp in measured if timestamp == last}
+        latencies = _compared(list(_rows(source / "latency.jsonl", _latency, notes)), notes)
     tasks = tuple(_tasks(records, network, notes))
     return Tuning(
         source.resolve().name,
@@ -79,6 +79,7 @@ def read_tuning(source: Path) -> Tuning:
         latencies,
         tuple(notes),
         network.model,
+        network.shapes,
         network.history,
     )
 
@@ -183,6 +184,7 @@ class _Network:
     tasks: tuple[_Named, ...] = ()
     uncovered: Mapping[str, int] = field(default_factory=dict)
     model: str = ""
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     history: tuple[str, ...] = ()
 
 
@@ -205,9 +207,10 @@ def _network(path: Path) -> _Network:
         settings = {name: fields[name] for name in told if fields.get(name) is not None}
         asked = fields.get("asked", {})
         settings |= {name: asked[name] for name in ("early_stopping", "time_limit") if name in asked}
-        model, history = str(asked.get("model") or fields["network"]), tuple(map(str, asked.get("history", ())))
+        shapes = {str(name): tuple(map(int, shape)) for name, shape in asked.get("shapes", {}).items()}
+        again = str(asked.get("model") or fields["network"]), shapes, tuple(map(str, asked.get("history", ())))
         uncovered = {str(each["function"]): int(each["count"]) for each in fields.get("uncovered", [])}
-        return _Network(str(fields["network"]), target, settings, tuple(named), uncovered, model, history)
+        return _Network(str(fields["network"]), target, settings, tuple(named), uncovered, *again)
     except DAMAGE as error:
         raise ValueError(
             f"log: {path} does not describe a network ({type(error).__name__}: {error}); tune it again into another folder."
@@ -241,7 +244,24 @@ def _latency(fields: Any) -> tuple[str, Latency, float]:
     seconds = np.array([_number(second, *PLAUSIBLE) for second in fields["seconds"]])
     if not len(seconds):
         raise ValueError("it has no run")
-    return str(fields["what"]), Latency(seconds, str(fields.get("device", ""))), float(fields["timestamp"])
+    return str(fields["what"]), Latency(seconds, str(fields.get("device", ""))), float(fields.get("timestamp", 0.0))
+
+
+def _compared(measured: list[tuple[str, Latency, float]], notes: list[str]) -> dict[str, Latency]:
+    """The latencies of the last benchmark that has the network before and after, or of the last: only what took turns."""
+    benchmarks: list[dict[str, Latency]] = []
+    before = -math.inf
+    for name, runs, timestamp in measured:
+        if abs(timestamp - before) > TOGETHER:
+            benchmarks.append({})
+        benchmarks[-1][name] = runs
+        before = timestamp
+    if not benchmarks:
+        return {}
+    chosen = next((each for each in reversed(benchmarks) if {"default", "tuned"} <= each.keys()), benchmarks[-1])
+    if len(benchmarks) > 1:
+        notes.append(f"latency.jsonl: left out {len(benchmarks) - 1} other benchmarks, which did not run in turns with this.")
+    return chosen
 
 
 def _number(value: Any, least: float, largest: float) -> float:

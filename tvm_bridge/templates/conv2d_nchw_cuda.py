@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Array, Bool, Float
 
@@ -58,12 +58,6 @@ class DirectFits(Fits):
         return data, per_block(choice["tile_f"]) * channels * height * width
 
 
-class ChannelsInnermost(DirectFits):
-    """Whether a direct convolution fits whose rows lie along z."""
-
-    tiles: ClassVar[tuple[str, str, str]] = CHANNELS_INNERMOST
-
-
 def space(workload: Conv2d, target: Target) -> KnobSpace:
     """AutoTVM's space for `conv2d_nchw.cuda`: six splits and two unrolling knobs, minus what cannot be launched."""
     reduction = [Split(name, extent, 2) for name, extent in zip(REDUCTION, workload.weight[1:], strict=True)]
@@ -95,9 +89,7 @@ class EnlargedFits(DirectFits):
 
     def __call__(self, choice: Choice) -> Bool[Array, " n"]:
         """Tell for each configuration whether it stays within every limit."""
-        tiles, nhwc = self._multiplied(choice), choice["layout"] == 1
-        pixels_innermost, channels_innermost = (fits(self.workload, self.limits) for fits in (DirectFits, ChannelsInnermost))
-        return (~nhwc & pixels_innermost(tiles)) | (nhwc & channels_innermost(tiles))
+        return self.launchable_in(self._multiplied(choice), choice["layout"]) & self.storable(choice)
 
     def shared_bytes(self, choice: Choice) -> Float[Array, " n"]:
         """The shared memory of a block, in bytes: as much in either layout."""

@@ -73,13 +73,25 @@ class Fits(ABC):
 
     def __call__(self, choice: Choice) -> Bool[Array, " n"]:
         """Tell for each configuration whether it stays within every limit."""
-        z, y, x = (choice[name] for name in self.tiles)
+        return self.launchable(choice, self.tiles) & self.storable(choice)
+
+    def storable(self, choice: Choice) -> Bool[Array, " n"]:
+        """Whether the shared memory of a block is enough."""
+        return self.shared_bytes(choice) <= self.limits.shared_bytes
+
+    def launchable_in(self, choice: Choice, layout: Num[Array, " n"]) -> Bool[Array, " n"]:
+        """Whether the threads and blocks can be launched in a layout, 0 for NCHW and 1 for NHWC."""
+        nhwc = layout == 1
+        return (~nhwc & self.launchable(choice, TILES)) | (nhwc & self.launchable(choice, CHANNELS_INNERMOST))
+
+    def launchable(self, choice: Choice, tiles: Sequence[str]) -> Bool[Array, " n"]:
+        """Whether threads and blocks can be launched whose tiles lie in this order along z, y and x."""
+        z, y, x = (choice[name] for name in tiles)
         # As floats, products of factors do not overflow 32 bits, and they are exact up to 2^24, far beyond every limit.
         threads = 1.0 * z[..., 2] * y[..., 2] * x[..., 2]
         return (
             (threads <= self.limits.threads)
             & (z[..., 2] <= self.limits.threads_z)
-            & (self.shared_bytes(choice) <= self.limits.shared_bytes)
             & (1.0 * self.workload.data[0] * z[..., 0] <= self.limits.blocks_yz)
             & (y[..., 0] <= self.limits.blocks_yz)
         )

@@ -6,8 +6,7 @@ In the enlarged space the layout inside is a knob, as in `conv2d_nchw_cuda`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Array, Bool, Float
 
@@ -43,20 +42,12 @@ class DepthwiseFits(Fits):
         return channels * self.patch(choice, height, width), channels * height * width
 
 
-class ChannelsInnermost(DepthwiseFits):
-    """Whether a depthwise convolution fits whose rows lie along z."""
-
-    tiles: ClassVar[tuple[str, str, str]] = CHANNELS_INNERMOST
-
-
-@dataclass(frozen=True)
 class EnlargedFits(DepthwiseFits):
     """Whether a depthwise convolution fits, its threads ordered as the layout says."""
 
     def __call__(self, choice: Choice) -> Bool[Array, " n"]:
         """Tell for each configuration whether it stays within every limit."""
-        nhwc = choice["layout"] == 1
-        return (~nhwc & super().__call__(choice)) | (nhwc & ChannelsInnermost(self.workload, self.limits)(choice))
+        return self.launchable_in(choice, choice["layout"]) & self.storable(choice)
 
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from search import KnobSpace
 from tvm_bridge.templates.cuda_direct import CHANNELS_INNERMOST, Limits, output_knobs, unroll_knobs
-from tvm_bridge.templates.depthwise_conv2d_nchw_cuda import ChannelsInnermost, depthwise
+from tvm_bridge.templates.depthwise_conv2d_nchw_cuda import DepthwiseFits, depthwise
 
 if TYPE_CHECKING:
     from search.knobs import Config
     from tvm_bridge.convolution import Conv2d
     from tvm_bridge.target import Target
+
+
+class ChannelsInnermost(DepthwiseFits):
+    """Whether a depthwise convolution fits whose rows lie along z."""
+
+    tiles: ClassVar[tuple[str, str, str]] = CHANNELS_INNERMOST
 
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:

@@ -17,7 +17,7 @@ def folder(tmp_path_factory):
     """A network's file, and the folder of its tuning."""
     folder = tmp_path_factory.mktemp("commands")
     (folder / "small.json").write_text(tvm.ir.save_json(small_network().module))
-    measuring = ["--min-repeat-ms", "1", "--builders", "2"]
+    measuring = ["--method", "random", "--min-repeat-ms", "1", "--builders", "2"]
     assert main(["network", str(folder / "small.json"), "--trials", "8", "--log", str(folder / "log"), *measuring]) == 0
     return folder
 

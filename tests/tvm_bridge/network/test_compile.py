@@ -16,7 +16,7 @@ from tvm_bridge.network import compile as compiling
 from tvm_bridge.network import jobs
 from tvm_bridge.network.benchmark import benchmark
 from tvm_bridge.network.compile import compile_network
-from tvm_bridge.network.database import best_schedules, export_database, open_database
+from tvm_bridge.network.database import best_schedules, export_database, foreign_database, open_database
 from tvm_bridge.network.extract import extract_tasks
 from tvm_bridge.records import Record
 from tvm_bridge.target import Target
@@ -134,6 +134,16 @@ def test_an_exported_database_can_be_replaced(extraction, records, tmp_path):
     assert len(open_database(tmp_path)) == first
 
 
+def test_a_database_is_for_a_machine_however_much_its_target_says(tmp_path):
+    """TVM's own detection adds limits to a CUDA target."""
+    extraction = extract_tasks(small_network(), {"kind": "cuda", "arch": "sm_80"})
+    row = extraction.tasks[0].task.space.sample(jax.random.key(0), 1)[0]
+    detailed = Target.parse({"kind": "cuda", "arch": "sm_80", "max_shared_memory_per_block": 49152})
+    export_database(replace(extraction, target=detailed), [_record(extraction.tasks[0].task, row, 1e-3)], tmp_path)
+    stored = len(open_database(tmp_path))
+    assert len(foreign_database(tmp_path, extraction.target)) == stored > 0
+
+
 def test_a_configuration_of_ones_own_candidates_is_found():
     first = extract_tasks(small_network(), {"kind": "cuda", "arch": "sm_80"}).tasks[0].task
     steps = {"auto_unroll_max_step": (2000,)}
@@ -170,6 +180,16 @@ def test_an_epilogue_that_was_never_measured_takes_the_operators_schedules(extra
     ]
     slow = replace(_record(first, None, 1e-9), key=others[0].key)
     assert best_schedules(first, [*others, slow]) == []
+
+
+def test_a_task_of_which_nothing_worked_takes_the_operators_schedules(extraction, records):
+    first = extraction.tasks[0].task
+    others = [replace(each, key=each.key._replace(function="another")) for each in records if each.key == first.key]
+    row = first.space.sample(jax.random.key(1), 1)[0]
+    failed = replace(_record(first, row, 1.0), measurement=Measurement((), ErrorCategory.BUILD_TIMEOUT, "too long"))
+    expected = [tuned.seconds for tuned in best_schedules(first, records)]
+    for own in ([_record(first, None, 1.0)], [failed], [_record(first, None, 1.0), failed]):
+        assert [tuned.seconds for tuned in best_schedules(first, [*own, *others])] == expected
 
 
 def test_outputs_that_are_no_numbers_are_found(untuned, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import tvm
 
 from tests.tvm_bridge.network.small_network import small_network
-from tvm_bridge.network.extract import extract_tasks
+from tvm_bridge.network.extract import extract_tasks, extraction_of
 from tvm_bridge.network.load import Network
 
 CPU = {"kind": "llvm", "mcpu": "skylake-avx512", "num-cores": 2}
@@ -40,6 +40,13 @@ def test_the_target_decides_what_is_covered():
     cuda = extract_tasks(small_network(), {"kind": "cuda", "arch": "sm_80"})
     assert {each.task.target.kind for each in cuda.tasks} == {"cuda"}
     assert len(cuda.tasks) == 4
+
+
+def test_an_extraction_is_for_one_target(extraction):
+    assert extraction_of(extraction, None) is extraction
+    assert extraction_of(extraction, CPU) is extraction
+    with pytest.raises(ValueError, match=r"target: 'cuda' is not the extraction's, llvm.*; extract the tasks for it"):
+        extraction_of(extraction, "cuda")
 
 
 def test_the_space_can_be_autotvms_own():

@@ -19,6 +19,8 @@ def lines(path):
 
 
 def write(path, rounds):
+    """Rounds in a folder that holds a measurement."""
+    write_log(path / "records.jsonl", [record()])
     folder = Folder(path, DESCRIPTION)
     for each in rounds:
         folder.append(each)
@@ -54,18 +56,18 @@ def test_tuning_that_takes_another_way_replaces_the_rest(tmp_path):
 def test_a_smaller_budget_loses_nothing_of_a_larger_one(tmp_path):
     write(tmp_path, ROUNDS)
     first = lines(tmp_path)
-    write_log(tmp_path / "records.jsonl", [record()])
     folder = Folder(tmp_path, {**DESCRIPTION, "trials": 20})
-    for each in [*ROUNDS[:2], replace(ROUNDS[2], trials=4)]:
+    for each in [replace(ROUNDS[0], trials=6), replace(ROUNDS[2], trials=6)]:
         folder.append(each)
     assert lines(tmp_path) == first
     assert json.loads((tmp_path / "network.json").read_text())["trials"] == 40
 
 
 def test_a_folder_without_measurements_takes_any_tuning(tmp_path):
-    Folder(tmp_path, DESCRIPTION)
+    Folder(tmp_path, DESCRIPTION).append(ROUNDS[0])
     Folder(tmp_path, {**DESCRIPTION, "method": "grid"})
     assert json.loads((tmp_path / "network.json").read_text())["method"] == "grid"
+    assert lines(tmp_path) == []
 
 
 @pytest.mark.parametrize("kept", [0, 1, 3])

@@ -88,10 +88,9 @@ def test_folder_says_what_was_tuned_and_how(tmp_path):
     assert len(records) == 43
 
 
-@pytest.mark.parametrize("method", ["gausstune", partial(METHODS["ga"], population=4, elite=1)])
-def test_resuming_a_method_that_learns_ends_alike(tmp_path, method):
+def test_resuming_a_method_that_learns_ends_alike(tmp_path):
     """Its proposals rest on the values that the log holds."""
-    options = {"method": method, "log": tmp_path / "log", "trials": 60}
+    options = {"method": partial(METHODS["ga"], population=4, elite=1), "log": tmp_path / "log", "trials": 60}
     whole = tune(Pretended(), **options)
     log = tmp_path / "log" / "records.jsonl"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:40]))
@@ -264,6 +263,15 @@ def test_callbacks_hear_of_every_measurement():
     assert len(heard) == 43
     for each in result.tasks:
         assert [progress.record for progress in heard if progress.record.key == each.task.key] == list(each.result.records)
+
+
+def test_a_smaller_budget_leaves_the_larger_ones_rounds(tmp_path):
+    tune(Pretended(), trials=40, log=tmp_path)
+    before = (tmp_path / "rounds.jsonl").read_text()
+    measurer = Pretended()
+    tune(measurer, trials=20, log=tmp_path)
+    assert (tmp_path / "rounds.jsonl").read_text() == before
+    assert len(measurer.asked) < 20
 
 
 def recorded(trials):

@@ -59,16 +59,18 @@ def test_commands_of_a_network_are_commands(tmp_path):
 
 
 def test_commands_of_a_network_say_what_was_asked(tmp_path):
-    asked = {"model": "nets/tiny.onnx", "history": ["old log.jsonl"], "early_stopping": 12}
+    asked = {"model": "nets/tiny.onnx", "shapes": {"x": [1, 3]}, "history": ["old log.jsonl"], "early_stopping": 12}
     folder = network_folder(tmp_path / "tiny", history="6 records, SHA-256 0", asked=asked)
     (line, *_) = commands(read_tuning(folder))
     arguments = cli._parser().parse_args(shlex.split(line)[1:])
-    assert (arguments.model, arguments.history, arguments.early_stopping) == ("nets/tiny.onnx", ["old log.jsonl"], 12)
+    assert (arguments.model, arguments.shape) == ("nets/tiny.onnx", [("x", (1, 3))])
+    assert (arguments.history, arguments.early_stopping) == (["old log.jsonl"], 12)
 
 
-def test_a_history_of_records_alone_cannot_be_given_again(tmp_path):
-    folder = network_folder(tmp_path / "tiny", history="6 records, SHA-256 0", asked={})
-    assert [line.split()[1] for line in commands(read_tuning(folder))] == ["benchmark", "compile", "report"]
+def test_records_or_a_method_of_ones_own_cannot_be_given_again(tmp_path):
+    for change in ({"history": "6 records, SHA-256 0"}, {"method": "genetic_algorithm(population=4)"}):
+        folder = network_folder(tmp_path / "tiny", **change)
+        assert [line.split()[1] for line in commands(read_tuning(folder))] == ["benchmark", "compile", "report"]
 
 
 def test_operator_without_a_command_has_none(tmp_path):

@@ -41,6 +41,18 @@ def test_the_last_runs_under_one_name_count(folder):
     assert latencies["tuned"].seconds.tolist() == [4e-3, 5e-3, 6e-3]
 
 
+def test_only_what_took_turns_is_compared(folder):
+    """The later "tuned" had no "default" beside it, and is noted."""
+    whole, later = read_tuning(folder).latencies, LATENCY | {"what": "tuned", "seconds": [1e-3], "timestamp": 900.0}
+    with (folder / "latency.jsonl").open("a") as file:
+        file.write(json.dumps(later) + "\n")
+    tuning = read_tuning(folder)
+    assert {name: each.seconds.tolist() for name, each in tuning.latencies.items()} == {
+        name: each.seconds.tolist() for name, each in whole.items()
+    }
+    assert any("left out 1 other benchmarks" in note for note in tuning.notes)
+
+
 def test_rounds_are_read_and_an_unknown_time_is_infinite(folder):
     write_lines(folder / "rounds.jsonl", [ROUND | {"network_seconds": None}, ROUND])
     first, second = read_tuning(folder).rounds

@@ -140,13 +140,13 @@ def computes_the_reference(run, target, workload, space, knobs):
 def ptxas_accepts(workload, space, knobs):
     """The kernel's source compiles, and takes the shared memory that the predicate tells.
 
-    Where one thread does all, ptxas has laid arrays of a few bytes 256 bytes apart.
+    Where there is little of it, or one thread does all, ptxas has laid arrays 256 bytes apart, or done without one.
     """
     schedule = scheduled(workload, space.to_config(knobs), CUDA)
     used, axes = resources(cuda_source(schedule), "sm_80"), thread_axes(schedule)
     told = space.predicate.shared_bytes(space.choice(knobs[None])).item()
     alone = all(axes[f"threadIdx.{axis}"] == 1 for axis in "zyx")
-    assert told <= used.shared_bytes <= told + 256 * alone
+    assert used.shared_bytes == told or ((alone or told < 256) and used.shared_bytes <= told + 256)
     assert 0 < used.registers <= 255
 
 
