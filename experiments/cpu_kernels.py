@@ -4,12 +4,13 @@
 
 The stages, in the order in which they are done:
 
-- `tune`: our tuning of each layer, `--trials` measurements.
-- `metaschedule`: MetaSchedule's, as many measurements if it finds so many candidates, weights free in layout.
+- `tune`: our tuning of each layer, `--trials` measurements: half of them in NCHW, half in NHWC, as oneDNN has both layouts.
+- `metaschedule`: MetaSchedule's in NCHW, as many measurements if it finds so many candidates, weights free in layout.
 - `roofline`: the machine's peaks with so many threads.
 - `compare`: layer by layer, the best kernels of both, PyTorch and oneDNN take turns in one run.
 - `random`: random valid configurations, how long they compile and how slow they are.
-- `report`: `experiments/results/cpu_kernels.{md,json,png}`, of what the other stages have found so far.
+- `report`: `experiments/results/cpu_kernels.{md,json,png}`, of what the other stages have found so far; layers that were not
+  compared anew stay in it.
 
 Everything goes to `out/cpu_kernels/<threads>-threads` as it is found. Stopped at any point, the same command goes on there; a
 layer that MetaSchedule was at starts over.
@@ -84,19 +85,21 @@ def _tune(chosen: Sequence[Case], arguments: argparse.Namespace, complain: Compl
 
     def lines(known: list[dict]) -> Iterator[dict]:
         with Local() as measurer:
-            for number, case in enumerate(chosen, start=1):
-                if case.measured >= arguments.trials:
+            shares = -(-arguments.trials // 2), arguments.trials // 2
+            halves = [half for case in chosen for half in zip((case, case.channels_last), shares, strict=True)]
+            for number, (case, trials) in enumerate(halves, start=1):
+                if case.measured >= trials:
                     continue
                 measured: list[Progress] = []
                 began = time.perf_counter()
                 try:
                     tune(
                         case.task,
-                        trials=arguments.trials,
+                        trials=trials,
                         log=case.records,
                         measurer=measurer,
                         callbacks=[measured.append],
-                        progress=(number, len(chosen)),
+                        progress=(number, len(halves)),
                     )
                 except TuningError as error:
                     complain(str(error))
@@ -113,7 +116,10 @@ def _metaschedule(chosen: Sequence[Case], arguments: argparse.Namespace, complai
     with process(arguments.threads) as worker:
         for case in chosen:
             if not metaschedule.finished(case.searched, arguments.trials):
-                job = (metaschedule.tune, case.subject, case.searched, arguments.trials)
+                batch = min(
+                    metaschedule.BATCH, -(-arguments.trials // 2)
+                )  # its cost model has its say with few measurements, too
+                job = (metaschedule.tune, case.subject, case.searched, arguments.trials, batch)
                 outcome = worker.call(*job, limit=arguments.trials * CANDIDATE_LIMIT)
                 trials, seconds = metaschedule.spent(case.searched)
                 print(f"{case.label}: {trials} measurements of MetaSchedule in {seconds:.0f} s", flush=True)

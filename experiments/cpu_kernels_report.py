@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import log
+from experiments.kernel_comparison import OURS
 from experiments.random_kernels import SLOW, shares
 from experiments.roofline import Peaks
 from experiments.torch_convolution import KERNELS
@@ -40,7 +41,9 @@ class Row:
     """A layer: everybody's GFLOPS by median, counting the direct algorithm's operations.
 
     Of oneDNN it is the faster of two kernels, that for the layout of its own choice and that for channels last; `kernel` is its
-    name. `limit` is the roofline, by `bound`; None where the machine's peaks are not known.
+    name. Of ours it is the faster one, too: that for NCHW or that for channels last, by `algorithm`. `limit` is the roofline,
+    by `bound`; None where the machine's peaks are not known. `tuning` has the measurements and the seconds of both tunings,
+    `torch` PyTorch's version.
     """
 
     layer: str
@@ -50,6 +53,8 @@ class Row:
     kernel: str
     limit: float | None
     bound: str
+    tuning: dict[str, list[float | None]]
+    torch: str | None
 
     @classmethod
     def of(cls, line: Mapping, peaks: Peaks | None = None) -> Row:
@@ -59,17 +64,20 @@ class Row:
             for name, turns in line["times"].items()
             if turns and None not in turns
         }
-        kernels = {name: gflops.pop(name) for name in KERNELS if name in gflops}
-        fastest = max(kernels, key=lambda name: kernels[name], default="")
+        ours, algorithm = _fastest(gflops, OURS, {name: kernel["algorithm"] for name, kernel in line["kernels"].items()})
+        onednn, kernel = _fastest(gflops, KERNELS, line["implementations"])
+        others = {name: speed for name, speed in gflops.items() if name not in (*OURS, *KERNELS)}
         limit, bound = peaks.limit(line["operations"], line["bytes"]) if peaks else (None, "")
         return cls(
             line["layer"],
             line["group"],
-            line["algorithm"],
-            gflops | ({"onednn": kernels[fastest]} if fastest else {}),
-            line["implementations"].get(fastest, "") + (" (channels last)" if fastest.endswith("channels_last") else ""),
+            algorithm,
+            {"ours": ours} | others | ({"onednn": onednn} if onednn else {}),
+            kernel,
             limit,
             bound,
+            line["tuning"],
+            line["torch"],
         )
 
     @property
@@ -93,6 +101,8 @@ class Row:
 def write(folder: Path, results: Path) -> None:
     """Write `cpu_kernels.{md,json,png}` into `results` from the logs in `folder`.
 
+    Layers that only an earlier report has stay in it, if the device is the same.
+
     **Raises:** `FileNotFoundError` if nothing was compared yet.
     """
     lines = list({line["layer"]: line for line in log.read(folder / "compare.jsonl")}.values())
@@ -100,21 +110,36 @@ def write(folder: Path, results: Path) -> None:
         raise FileNotFoundError(f"{folder} holds no comparison yet; run the stages `tune` and `compare` first.")
     measured = log.read(folder / "roofline.jsonl")
     peaks = Peaks.of(measured[-1]) if measured else None
-    rows = sorted((Row.of(line, peaks) for line in lines), key=lambda row: row.network)
-    random = shares(log.read(folder / "random.jsonl"), lines)
-    results.mkdir(parents=True, exist_ok=True)
+    path, device = results / "cpu_kernels.json", lines[0]["device"]
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if known.get("device") != device:
+        known = {"rows": [], "random": [], "peaks": None}
+    if peaks is None and known["peaks"]:
+        peaks = Peaks.of(known["peaks"])
+    by_layer = {row["layer"]: Row(**row) for row in known["rows"]} | {line["layer"]: Row.of(line, peaks) for line in lines}
+    rows = sorted(by_layer.values(), key=lambda row: row.network)
+    fresh = shares(log.read(folder / "random.jsonl"), lines)
+    random = list(({line["layer"]: line for line in known["random"]} | {line["layer"]: line for line in fresh}).values())
     stored = {
-        "device": lines[0]["device"],
-        "torch": next((line["torch"] for line in lines if line["torch"]), None),
+        "device": device,
         "peaks": asdict(peaks) if peaks else None,
         "means": {name: means(rows, name) for name in GROUPS},
         "rows": [asdict(row) for row in rows],
         "random": random,
     }
-    (results / "cpu_kernels.json").write_text(json.dumps(stored, indent=1) + "\n")
-    sections = [_heading(lines, peaks), _summary(rows), *_tables(rows), _tuning(lines), _random(random)]
+    results.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(stored, indent=1) + "\n")
+    sections = [_heading(rows, device, peaks), _summary(rows), *_tables(rows), _tuning(rows), _random(random)]
     (results / "cpu_kernels.md").write_text("\n\n".join(filter(None, sections)) + "\n")
-    _draw(rows, lines[0]["device"], results / "cpu_kernels.png")
+    _draw(rows, device, results / "cpu_kernels.png")
+
+
+def _fastest(gflops: Mapping[str, float], names: Sequence[str], called: Mapping[str, str]) -> tuple[float, str]:
+    """The throughput of the fastest kernel of some, and what it is called, with its layout; 0 and nothing if there is none."""
+    name = max(gflops.keys() & names, key=lambda name: gflops[name], default=None)
+    if name is None:
+        return 0.0, ""
+    return gflops[name], called.get(name, "") + (" (channels last)" if name.endswith("channels_last") else "")
 
 
 def means(rows: Iterable[Row], name: str) -> dict[str, float]:
@@ -129,15 +154,15 @@ def _present(rows: Iterable[Row], name: str) -> dict[str, list[float]]:
     return {column: [value for value in values if value is not None] for column, values in columns.items()}
 
 
-def _heading(lines: Sequence[Mapping], peaks: Peaks | None) -> str:
-    versions = {line["torch"] for line in lines if line["torch"]}
+def _heading(rows: Sequence[Row], device: str, peaks: Peaks | None) -> str:
+    versions = {row.torch for row in rows if row.torch}
     text = [
         "# Kernels on the CPU",
         "",
-        f"GFLOPS of the direct algorithm on {lines[0]['device']}, batch 1, float32; medians of turns in one run. Ours are "
-        f"the best of {_trials(lines, 'ours')} measurements, MetaSchedule's of {_trials(lines, 'metaschedule')}, failed ones "
-        "counted, weights packed ahead; untuned is TVM's default schedule, timed when tuning began. PyTorch "
-        f"{', '.join(sorted(versions)) or '(none)'} is a whole eager call; oneDNN is its convolution alone, without layout "
+        f"GFLOPS of the direct algorithm on {device}, batch 1, float32; medians of turns in one run. Ours are the best of "
+        f"{_trials(rows, 'ours')} measurements in both layouts (NCHW, channels last), MetaSchedule's of "
+        f"{_trials(rows, 'metaschedule')} in NCHW, failed ones counted, weights packed ahead; untuned is TVM's default schedule, "
+        f"timed when tuning began. PyTorch {', '.join(sorted(versions)) or '(none)'} is a whole eager call; oneDNN is its convolution alone, without layout "
         "changes, in the faster of two layouts (its own choice, channels last). Around each run of that, PyTorch reorders data "
         "and weights where the layout asks for it, which takes cache that ours has to itself.",
     ]
@@ -155,9 +180,9 @@ def _heading(lines: Sequence[Mapping], peaks: Peaks | None) -> str:
     return "\n".join(text)
 
 
-def _trials(lines: Iterable[Mapping], name: str) -> str:
+def _trials(rows: Iterable[Row], name: str) -> str:
     """From the fewest to the most measurements of a layer, of those that had any."""
-    trials = sorted(line["tuning"][name][0] for line in lines if line["tuning"][name][0])
+    trials = sorted(count for row in rows if (count := row.tuning[name][0]))
     return " to ".join(dict.fromkeys(map(str, trials[:1] + trials[-1:]))) or "none"
 
 
@@ -217,11 +242,11 @@ def _ratio(row: Row, other: str) -> str:
     return f"{bold}{_number(ratio, 2)}{bold}"
 
 
-def _tuning(lines: Iterable[Mapping]) -> str:
+def _tuning(rows: Iterable[Row]) -> str:
     """What tuning cost."""
     medians = {}
     for name in ("ours", "metaschedule"):
-        seconds = [line["tuning"][name][1] for line in lines if line["tuning"][name][1]]
+        seconds = [spent for row in rows if (spent := row.tuning[name][1])]
         if seconds:
             medians[name] = f"{statistics.median(seconds):.0f} s for {name if name == 'ours' else 'MetaSchedule'}"
     return f"Tuning a layer took {' and '.join(medians.values())}, by median." if medians else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -41,6 +41,12 @@ class Case:
         if self.layer.workload.depthwise:
             return "depthwise"
         return "pointwise" if self.layer.workload.weight[2:] == (1, 1) else "dense"
+
+    @property
+    def channels_last(self) -> Case:
+        """The same layer with data and result in NHWC, as a case of its own."""
+        workload = replace(self.layer.workload, layout="NHWC")
+        return replace(self, layer=replace(self.layer, name=f"{self.layer.name}-nhwc", workload=workload))
 
     @cached_property
     def task(self) -> Task:

@@ -1,4 +1,4 @@
-"""One layer's kernels in turns: our best, MetaSchedule's best, PyTorch's calls, oneDNN's kernels.
+"""One layer's kernels in turns: our best of each layout, MetaSchedule's best, PyTorch's calls, oneDNN's kernels.
 
 All are timed one call at a time, as oneDNN times itself, and a turn is the median of its calls; of oneDNN's times, which are
 coarser, it is the mean of the middle half. Either way, what disturbs a call counts for nobody.
@@ -10,6 +10,8 @@ import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from experiments import metaschedule, roofline
@@ -24,7 +26,9 @@ SECONDS = 0.15
 """How long a turn of ours, PyTorch's or oneDNN's is about; it has nine calls at least. MetaSchedule's has as many as ours."""
 JOB_LIMIT = 300.0
 """Seconds that a build, the reference or a turn may take."""
-WHOSE = {"ours": "our kernel", "metaschedule": "MetaSchedule's kernel"}
+OURS = ("ours", "ours_channels_last")
+"""Our kernels: for data as the network has it (NCHW), and for channels last. PyTorch's and oneDNN's are in both, too."""
+WHOSE = {"ours": "our kernel", "ours_channels_last": "our kernel in NHWC", "metaschedule": "MetaSchedule's kernel"}
 
 
 def compared(case: Case, torch: Torch | None, tunings: Iterable[Mapping], known: Mapping | None = None) -> dict | None:
@@ -32,7 +36,7 @@ def compared(case: Case, torch: Torch | None, tunings: Iterable[Mapping], known:
 
     **Arguments:**
 
-    - `case`: the layer, tuned before.
+    - `case`: the layer, tuned before in one layout at least.
     - `torch`: what times PyTorch and oneDNN; None leaves them out.
     - `tunings`: lines `{"layer", "seconds"}`, of how long our tuning took; a session that was killed has left none.
     - `known`: the line of an earlier comparison.
@@ -42,29 +46,37 @@ def compared(case: Case, torch: Torch | None, tunings: Iterable[Mapping], known:
 
     **Raises:** `Missing` if the layer was not tuned, or if our kernel, PyTorch or the reference fails.
     """
-    best = case.best
-    if best is None:
+    layouts = dict(zip(OURS, (case, case.channels_last), strict=True))
+    best = {name: record for name, each in layouts.items() if (record := each.best)}
+    if not best:
         raise Missing(f"{case.label}: not tuned yet; run the stage `tune` first.")
     trials, seconds = metaschedule.spent(case.searched)
-    ours = sum(line["seconds"] for line in tunings if line["layer"] == case.label)
-    tuning = {"ours": [case.measured, ours], "metaschedule": [trials, seconds]}
-    wanted = {"ours", *(["metaschedule"] if trials else []), *([*EAGER, *KERNELS] if torch else [])}
+    labels = [each.label for each in layouts.values()]
+    ours = sum(line["seconds"] for line in tunings if line["layer"] in labels)
+    tuning = {
+        "ours": [sum(each.measured for each in layouts.values()), ours],
+        "metaschedule": [trials, seconds],
+    }
+    wanted = {*best, *(["metaschedule"] if trials else []), *([*EAGER, *KERNELS] if torch else [])}
     if known and known["tuning"] == tuning and wanted <= set(known["times"]):
         return None
-    found = _turns(case, best, torch, searched=trials > 0)
+    found = _turns(case, {name: (layouts[name], record) for name, record in best.items()}, torch, searched=trials > 0)
     default = [record.measurement for record in case.measurements if record.config is None]
     found["times"]["untuned"] = [measurement.cost for measurement in default if measurement.ok]
     return {
         **{"layer": case.label, "group": case.group, "threads": case.threads},
         **{"operations": case.layer.workload.flop, "bytes": roofline.traffic(case.layer.workload)},
-        **{"algorithm": _algorithm(best), "index": best.index, "config": best.config},
+        "kernels": {
+            name: {"algorithm": _algorithm(record), "index": record.index, "config": record.config}
+            for name, record in best.items()
+        },
         **{"torch": torch.version if torch else None, "tuning": tuning},
         **found,
     }
 
 
-def _turns(case: Case, best: Record, torch: Torch | None, *, searched: bool) -> dict[str, Any]:
-    """Let everybody take turns.
+def _turns(case: Case, ours: Mapping[str, tuple[Case, Record]], torch: Torch | None, *, searched: bool) -> dict[str, Any]:
+    """Let everybody take turns; `ours` has the case and the best measurement of each of our kernels.
 
     **Returns:** these fields of the layer's line:
 
@@ -76,45 +88,62 @@ def _turns(case: Case, best: Record, torch: Torch | None, *, searched: bool) -> 
     times: dict[str, list[float | None]] = defaultdict(list)
     implementations: dict[str, str] = {}
     failure = ""
-    space, config = case.task.space, best.config
-    config = config and space.to_config(space.from_config(config))  # a log leaves the first factors out
-    builds: dict[str, tuple[Any, ...]] = {"ours": (jobs.build, case.subject, config)}
+    builds = {name: _Build(each, (jobs.build, each.subject, _config(each, best)), best) for name, (each, best) in ours.items()}
     if searched:
-        builds["metaschedule"] = (metaschedule.build, case.subject, case.searched)
+        job = metaschedule.build, case.subject, case.searched
+        builds["metaschedule"] = _Build(case, job, next(iter(ours.values()))[1])
     kernels: dict[str, jobs.Built] = {}
-    timing = jobs.Timing(repeat=max(9, round(SECONDS / best.measurement.cost)), min_repeat_ms=0)
-    with process(case.threads) as worker, tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        layouts = {build.case.label: build.case for build in builds.values()}
+        workers = {label: stack.enter_context(process(case.threads)) for label in layouts}
 
-        def done(whose: str, function: Any, *args: Any) -> Any:
-            outcome = worker.call(function, *args, limit=JOB_LIMIT)
+        def done(label: str, whose: str, function: Any, *args: Any) -> Any:
+            outcome = workers[label].call(function, *args, limit=JOB_LIMIT)
             if outcome.failure or isinstance(outcome.value, (jobs.Failure, jobs.Unreachable)):
                 raise Missing(f"{case.label}: {whose}: {outcome.message or outcome.value.message}.")
             return outcome.value
 
-        def prepared() -> str:
-            return done("the reference", jobs.prepare, case.subject, None, 0.0, True)
+        def prepared(label: str) -> str:
+            return done(label, "the reference", jobs.prepare, layouts[label].subject, None, 0.0, True)
 
-        device = prepared()
+        device, *_ = [prepared(label) for label in layouts]
         for _ in range(ROUNDS):
-            for name, job in list(builds.items()):
+            for name, build in list(builds.items()):
+                label = build.case.label
                 try:
                     if name not in kernels:
-                        kernels[name] = done(WHOSE[name], *job, f"{folder}/{name}.so")
-                    turn = done(WHOSE[name], jobs.run, kernels[name], case.task.target.kind, timing)
+                        kernels[name] = done(label, WHOSE[name], *build.job, f"{folder}/{name}.so")
+                    timing = jobs.Timing(repeat=max(9, round(SECONDS / build.best.measurement.cost)), min_repeat_ms=0)
+                    turn = done(label, WHOSE[name], jobs.run, kernels[name], case.task.target.kind, timing)
                     times[name].append(statistics.median(turn))
                 except Missing as error:
-                    if name == "ours":
+                    if name in OURS:
                         raise
                     del builds[name]
                     times[name] = [None]
                     failure = str(error)
-                    worker.stop()  # a kernel that fails may have written where it should not
-                    prepared()
+                    workers[label].stop()  # a kernel that fails may have written where it should not
+                    prepared(label)
             for name, answer in (_asked(torch, case) if torch else {}).items():
                 times[name].append(answer["seconds"] if answer else None)
                 if answer and "implementation" in answer:
                     implementations[name] = answer["implementation"]
     return {"times": times, "implementations": implementations, "device": device, "failure": failure}
+
+
+@dataclass(frozen=True)
+class _Build:
+    """A kernel to build: of what, the job, and the measurement that says how many calls a turn has."""
+
+    case: Case
+    job: tuple[Any, ...]
+    best: Record
+
+
+def _config(case: Case, best: Record) -> Any:
+    """A measured configuration, whole: a log leaves the first factors out."""
+    return best.config and case.task.space.to_config(case.task.space.from_config(best.config))
 
 
 def _asked(torch: Torch, case: Case) -> dict[str, dict[str, Any]]:

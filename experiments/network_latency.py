@@ -9,8 +9,9 @@ The stages, in the order in which they are done:
 - `layouts`: the same in NHWC, and the layouts that a minimum cut chooses by both, with transpositions measured.
 - `metaschedule`: MetaSchedule's `tune_relax`, the same operators. It does not know how long it will go on either: one tuning
   with the largest budget of `--metaschedule-trials`, in rounds of the smallest.
-- `latency`: all of them and PyTorch take turns. The untuned networks, a hundred times slower, have a tenth of the runs.
-- `report`: `experiments/results/network_latency.{md,json,png}`, of what the other stages have found so far.
+- `latency`: all of them and PyTorch take turns.
+- `report`: `experiments/results/network_latency.{md,json,png}`, of what the other stages have found so far; turns of other
+  networks, or with more forms, stay in it.
 
 Everything goes to `out/network_latency/<threads>-threads` as it is found. Stopped at any point, the same command goes on there;
 a network that MetaSchedule was at starts over.
@@ -145,9 +146,10 @@ def _latency(arguments: argparse.Namespace) -> None:
         wanted = {*networks, *(["pytorch"] if arguments.torch_python else [])}
         if wanted <= set(done) and all(done[what].get("records") == counts[what] for what in networks):
             continue
-        measured = _in_turns(name, {what: each for what, (each, _) in networks.items()}, arguments)
+        measured, device = _in_turns(name, {what: each for what, (each, _) in networks.items()}, arguments)
+        turns = {"device": device, "timestamp": time.time()}
         lines = [{"what": what, "seconds": seconds, "records": counts.get(what)} for what, seconds in measured.items()]
-        log.append(arguments.folder / name / "latency.jsonl", *lines)
+        log.append(arguments.folder / name / "latency.jsonl", *[line | turns for line in lines])
 
 
 def _compiled(name: str, arguments: argparse.Namespace) -> Iterator[tuple[str, tuple[CompiledNetwork, Path]]]:
@@ -199,10 +201,11 @@ def first_measurements(records: Sequence[Record], trials: int) -> list[Record]:
     return [record for record, count in zip(records, configurations, strict=True) if count <= trials]
 
 
-def _in_turns(name: str, networks: dict[str, CompiledNetwork], arguments: argparse.Namespace) -> dict[str, list[float]]:
-    """The seconds of every run; first of all, that all compute what PyTorch does, or the untuned network."""
-    runs = -(-arguments.runs // ROUNDS)
-    counts = [max(1, runs // 10) if what == "untuned" else runs for what in networks]
+def _in_turns(
+    name: str, networks: dict[str, CompiledNetwork], arguments: argparse.Namespace
+) -> tuple[dict[str, list[float]], str]:
+    """The seconds of every run, and the device; first of all, that all compute what PyTorch does, or the untuned network."""
+    runs, device = -(-arguments.runs // ROUNDS), ""
     seconds: dict[str, list[float]] = {what: [] for what in networks}
     with ExitStack() as stack:
         running = stack.enter_context(Running(list(networks.values())))
@@ -219,13 +222,18 @@ def _in_turns(name: str, networks: dict[str, CompiledNetwork], arguments: argpar
             print(f"{name}: {what} agrees with {'PyTorch' if torch else 'the untuned network'} to {apart:.1g}", flush=True)
         running.call(jobs.latencies, [3] * len(networks))  # the first runs wake threads and fill caches
         for turn in range(ROUNDS):
-            for what, measured in zip(networks, running.call(jobs.latencies, counts)[0], strict=True):
-                seconds[what] += measured
+            for group in (
+                {"untuned"},
+                networks.keys() - {"untuned"},
+            ):  # apart: it leaves caches cold, threads asleep
+                measured, device = running.call(jobs.latencies, [runs if what in group else 0 for what in networks])
+                for what, its in zip(networks, measured, strict=True):
+                    seconds[what] += its
             if torch is not None:
                 torch.seconds(3)
                 seconds["pytorch"] += torch.seconds(runs)
             print(f"{name}: {turn + 1} of {ROUNDS} rounds of latencies", flush=True)
-    return seconds
+    return seconds, device
 
 
 def _report(arguments: argparse.Namespace) -> None:

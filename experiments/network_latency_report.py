@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,51 +16,92 @@ from experiments import log, metaschedule
 from tvm_bridge.network.benchmark import Latency, hypervolume
 
 RESULTS = Path(__file__).parent / "results"
+TUNINGS = {"gausstune": ("ours",), "gausstune in NHWC": ("nhwc",), "gausstune in chosen layouts": ("ours", "nhwc")}
+"""The folders of the tunings that a form of ours rests on."""
 
 
 @dataclass(frozen=True)
 class Row:
     """A network in one form.
 
-    - `network`, `what`: "resnet-18" and "untuned", "gausstune, 20", "metaschedule, 20" or "pytorch".
-    - `latency`: of its runs.
+    - `what`: "untuned", "gausstune, 20", "metaschedule, 20" or "pytorch".
+    - `mean`, `p50`, `p90`, `p99`: of its latencies, in seconds; `variance` in square seconds.
+    - `runs`: how many latencies.
     - `search`: seconds of tuning; None for what was not tuned.
     - `measured`: measurements of that tuning.
-    - `peak`: the tuning's largest memory in bytes; None if unknown.
+    - `peak_bytes`: the tuning's largest memory; None if unknown.
+    """
+
+    what: str
+    mean: float
+    variance: float
+    p50: float
+    p90: float
+    p99: float
+    runs: int
+    search: float | None
+    measured: int | None
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The forms of a network that took turns: only these are compared.
+
+    - `timestamp`: when they ended, in seconds since 1970.
+    - `device`: what ran them.
     """
 
     network: str
-    what: str
-    latency: Latency
-    search: float | None
-    measured: int | None
-    peak: int | None
+    device: str
+    timestamp: float
+    rows: tuple[Row, ...]
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> Self:
+        """The turns that `asdict` has made a dictionary of."""
+        return cls(**stored | {"rows": tuple(Row(**row) for row in stored["rows"])})
+
+    def __getitem__(self, what: str) -> Row | None:
+        return next((row for row in self.rows if row.what == what), None)
+
+    def replaces(self, other: Turns) -> bool:
+        """Whether these tell of all that the others do, later."""
+        same = (self.network, self.device) == (other.network, other.device) and self.timestamp >= other.timestamp
+        return same and {row.what for row in other.rows} <= {row.what for row in self.rows}
 
 
 def write(folder: Path, networks: Sequence[str], results: Path) -> None:
-    """Write `network_latency.{md,json,png}` of what a folder holds.
+    """Write `network_latency.{md,json,png}` of what a folder holds and of what was written before, unless that is replaced.
 
-    **Raises:** `ValueError` if it holds no latencies.
+    **Raises:** `ValueError` if the folder holds no latencies.
     """
-    rows = [row for name in networks for row in read(folder / name, name)]
-    if not rows:
+    fresh = [turns for name in networks if (turns := read(folder / name, name))]
+    if not fresh:
         raise ValueError(f"report: {folder} has no latencies; do the stage 'latency' first.")
+    path = results / "network_latency.json"
+    known = [Turns.of(stored) for stored in json.loads(path.read_text())] if path.exists() else []
+    kept = [turns for turns in known if not any(each.replaces(turns) for each in fresh)]
+    every = sorted([*kept, *fresh], key=lambda turns: (turns.network, turns.timestamp))
     results.mkdir(parents=True, exist_ok=True)
-    (results / "network_latency.md").write_text(table(rows))
-    summary = [
-        {"network": row.network, "what": row.what, "mean": row.latency.mean, "variance": row.latency.variance}
-        | {f"p{percent}": row.latency.percentile(percent) for percent in (50, 90, 99)}
-        | {"runs": len(row.latency.seconds), "search": row.search, "measured": row.measured, "peak_bytes": row.peak}
-        for row in rows
-    ]
-    (results / "network_latency.json").write_text(json.dumps(summary, indent=1) + "\n")
-    _draw(rows, results / "network_latency.png")
+    (results / "network_latency.md").write_text(table(every))
+    path.write_text(json.dumps([asdict(turns) for turns in every], indent=1) + "\n")
+    _draw(every, results / "network_latency.png")
 
 
-def read(folder: Path, network: str) -> list[Row]:
-    """The last latencies of each form of a network."""
-    last = {line["what"]: np.array(line["seconds"]) for line in log.read(folder / "latency.jsonl")}
-    return [Row(network, what, Latency(seconds), *_search(folder, what)) for what, seconds in last.items()]
+def read(folder: Path, network: str) -> Turns | None:
+    """The last turns of a network; None before there were any."""
+    lines = log.read(folder / "latency.jsonl")
+    last = [line for line in lines if line["timestamp"] == lines[-1]["timestamp"]]
+    if not last:
+        return None
+    rows = [_row(line["what"], Latency(np.array(line["seconds"])), folder) for line in last]
+    return Turns(network, last[0]["device"], last[0]["timestamp"], tuple(rows))
+
+
+def _row(what: str, latency: Latency, folder: Path) -> Row:
+    percentiles = (latency.percentile(percent) for percent in (50, 90, 99))
+    return Row(what, latency.mean, latency.variance, *percentiles, len(latency.seconds), *_search(folder, what))
 
 
 def _search(folder: Path, what: str) -> tuple[float | None, int | None, int | None]:
@@ -68,18 +109,19 @@ def _search(folder: Path, what: str) -> tuple[float | None, int | None, int | No
     method, _, each = what.partition(", ")
     if method == "metaschedule":
         searched = folder / "metaschedule"
-        measured, seconds = metaschedule.spent(searched, int(each) * _tasks(folder))
+        measured, seconds = metaschedule.spent(searched, int(each) * _tasks(folder / "ours"))
         return seconds, measured, _peak(searched / "memory.jsonl")
-    if method == "gausstune":
-        return *_first_rounds(folder / "ours", int(each)), _peak(folder / "ours" / "calls.jsonl")
-    if method == "gausstune in NHWC":
-        return *_first_rounds(folder / "nhwc", int(each)), _peak(folder / "nhwc" / "calls.jsonl")
+    if method in TUNINGS:
+        tunings = [folder / name for name in TUNINGS[method]]
+        spent = [_first_rounds(tuning, int(each)) for tuning in tunings]
+        peaks = [peak for tuning in tunings if (peak := _peak(tuning / "calls.jsonl"))]
+        return sum(seconds for seconds, _ in spent), sum(measured for _, measured in spent), max(peaks, default=None)
     return None, None, None
 
 
 def _first_rounds(folder: Path, each: int) -> tuple[float, int]:
     """Seconds and measurements of a tuning up to a budget: of its rounds, and of all that came before the first."""
-    budget = each * _tasks(folder.parent)
+    budget = each * _tasks(folder)
     rounds = log.read(folder / "rounds.jsonl")
     seconds = [line["seconds_searching"] + line["seconds_measuring"] for line in rounds]
     before = sum(line["seconds"] for line in log.read(folder / "calls.jsonl")) - sum(seconds)
@@ -89,70 +131,77 @@ def _first_rounds(folder: Path, each: int) -> tuple[float, int]:
 
 
 def _tasks(folder: Path) -> int:
-    """How many tasks our tuning of a network had: budgets are multiples of it."""
-    return len(json.loads((folder / "ours" / "network.json").read_text())["tasks"])
+    """How many tasks a tuning of a network had: budgets are multiples of it."""
+    return len(json.loads((folder / "network.json").read_text())["tasks"])
 
 
 def _peak(path: Path) -> int | None:
     return max((line["peak_bytes"] for line in log.read(path)), default=None)
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(every: Iterable[Turns]) -> str:
     """The tables in Markdown."""
     lines = [
         "# Whole networks on this CPU",
         "",
-        "Batch 1, 224x224, float32, random weights; latencies of a whole run, in turns. The number behind a tuner's name is",
-        "how many measurements it had for each of our tasks. HV is the reduction of latency times the reduction of search time",
-        'beside MetaSchedule with as many measurements, in per cent; "-" where one of them is no reduction.',
-        "",
-        "| network | form | mean ms | variance ms^2 | p50 | p99 | runs | x PyTorch | search s | measured | peak GB | HV |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "Batch 1, 224x224, float32, random weights; latencies of a whole run. The forms of a table took turns. The number",
+        "behind a tuner's name is how many measurements it had for each of our tasks. HV is the reduction of latency times the",
+        'reduction of search time beside MetaSchedule with as many measurements, in per cent; "-" where one of them is no reduction.',
     ]
-    by_form = {(row.network, row.what): row for row in rows}
-    for row in rows:
-        torch, latency = by_form.get((row.network, "pytorch")), row.latency
-        cells: list[Any] = [row.network, row.what, f"{latency.mean * 1e3:.2f}", f"{latency.variance * 1e6:.3g}"]
-        cells += [f"{latency.percentile(percent) * 1e3:.2f}" for percent in (50, 99)]
-        cells += [len(latency.seconds), f"{torch.latency.percentile(50) / latency.percentile(50):.2f}" if torch else ""]
-        cells += ["" if row.search is None else f"{row.search:.0f}", "" if row.measured is None else row.measured]
-        cells += ["" if row.peak is None else f"{row.peak / 1e9:.2f}", _hypervolume(row, by_form)]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+    for turns in every:
+        when = np.datetime64(round(turns.timestamp), "s").item()
+        lines += [
+            "",
+            f"## {turns.network}, {turns.device}, {when:%Y-%m-%d %H:%M} UTC",
+            "",
+            "| form | mean ms | variance ms^2 | p50 | p99 | runs | x PyTorch | search s | measured | peak GB | HV |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        torch = turns["pytorch"]
+        for row in turns.rows:
+            cells: list[Any] = [row.what, f"{row.mean * 1e3:.2f}", f"{row.variance * 1e6:.3g}"]
+            cells += [f"{row.p50 * 1e3:.2f}", f"{row.p99 * 1e3:.2f}", row.runs, f"{torch.p50 / row.p50:.2f}" if torch else ""]
+            cells += ["" if row.search is None else f"{row.search:.0f}", "" if row.measured is None else row.measured]
+            cells += ["" if row.peak_bytes is None else f"{row.peak_bytes / 1e9:.2f}", _hypervolume(row, turns)]
+            lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
 
-def _hypervolume(row: Row, by_form: dict[tuple[str, str], Row]) -> str:
+def _hypervolume(row: Row, turns: Turns) -> str:
     method, _, each = row.what.partition(", ")
-    other = by_form.get((row.network, f"metaschedule, {each}"))
+    other = turns[f"metaschedule, {each}"]
     if method != "gausstune" or other is None or row.search is None or other.search is None:
         return ""
-    if row.latency.mean > other.latency.mean or row.search > other.search:
+    if row.mean > other.mean or row.search > other.search:
         return "-"
-    reference = {"reference_latency": other.latency.mean, "reference_search_seconds": other.search}
-    return f"{hypervolume(row.latency.mean, row.search, **reference):.1f}"
+    return f"{hypervolume(row.mean, row.search, reference_latency=other.mean, reference_search_seconds=other.search):.1f}"
 
 
-def _draw(rows: Sequence[Row], path: Path) -> None:
-    """A panel for each network: the spread of each form's latencies; the untuned one is told in the title."""
+def _draw(every: Sequence[Turns], path: Path) -> None:
+    """A panel for each turns: medians as bars, up to the 99th percentile as lines; the untuned one is told in the title."""
     try:
         from matplotlib import pyplot
     except ImportError:
         print("network_latency: no picture; install the extra 'plot' for it", file=sys.stderr)
         return
-    networks = list(dict.fromkeys(row.network for row in rows))
-    figure, panels = pyplot.subplots(1, len(networks), figsize=(4.5 * len(networks), 3.6), squeeze=False, layout="constrained")
-    for panel, network in zip(panels.flat, networks, strict=True):
-        group = [row for row in rows if row.network == network]
-        shown = [row for row in group if row.what != "untuned"]
-        panel.boxplot(
-            [row.latency.seconds * 1e3 for row in shown], orientation="horizontal", whis=(1, 99), showfliers=False, widths=0.6
-        )
-        panel.set_yticks(range(1, len(shown) + 1), [row.what for row in shown])
+    shown = [(turns, [row for row in turns.rows if row.what != "untuned"]) for turns in every]
+    shown = [(turns, rows) for turns, rows in shown if any(row.search is not None for row in rows)]
+    if not shown:
+        print("network_latency: no picture, which shows tuned networks", file=sys.stderr)
+        return
+    figure, panels = pyplot.subplots(1, len(shown), figsize=(4.5 * len(shown), 3.6), squeeze=False, layout="constrained")
+    for panel, (turns, rows) in zip(panels.flat, shown, strict=True):
+        places = range(len(rows))
+        medians, tails = (np.array([getattr(row, name) for row in rows]) * 1e3 for name in ("p50", "p99"))
+        ours = ["tab:red" if row.what.startswith("gausstune") else "tab:gray" for row in rows]
+        panel.barh(places, medians, color=ours, alpha=0.8, height=0.6)
+        panel.hlines(places, medians, tails, color="black", linewidth=1)
+        panel.set_yticks(places, [row.what for row in rows])
         panel.invert_yaxis()
         panel.set_xlim(left=0)
-        panel.set_xlabel("ms, 1 % to 99 % of the runs")
+        panel.set_xlabel("ms, median and up to 99 % of the runs")
         panel.grid(axis="x", alpha=0.3)
-        untuned = [f"untuned {row.latency.percentile(50) * 1e3:.0f} ms" for row in group if row.what == "untuned"]
-        panel.set_title("; ".join([network, *untuned]), fontsize=10, loc="left")
+        untuned = turns["untuned"]
+        panel.set_title(turns.network + (f"; untuned {untuned.p50 * 1e3:.0f} ms" if untuned else ""), fontsize=10, loc="left")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

@@ -67,7 +67,7 @@ def shares(lines: Iterable[Mapping], compared: Iterable[Mapping]) -> list[dict]:
 
     The best is the fastest that is known, of the comparison or of the random ones.
     """
-    best = {line["layer"]: statistics.median(line["times"]["ours"]) for line in compared}
+    best = {line["layer"]: statistics.median(line["times"].get("ours", [np.inf])) for line in compared}
     grouped: dict[str, list[Mapping]] = defaultdict(list)
     for line in lines:
         grouped[line["layer"]].append(line)

@@ -32,6 +32,14 @@ def test_the_number_of_threads_is_part_of_the_task_and_of_the_folder():
     assert case.best is None
 
 
+def test_a_layer_in_channels_last_is_a_case_of_its_own():
+    (case,) = cases(["alexnet"], ["conv5"], 2, Path("out"))
+    other = case.channels_last
+    assert (other.label, other.group, other.layer.workload.operator) == ("alexnet conv5-nhwc", "dense", "conv2d_nhwc")
+    assert other.layer.workload.flop == case.layer.workload.flop
+    assert other.records != case.records
+
+
 def test_measurements_are_counted_whoever_made_them_and_however_they_ended(tmp_path):
     (case,) = cases(["alexnet"], ["conv5"], 2, tmp_path)
     (other,) = cases(["alexnet"], ["conv4"], 2, tmp_path)

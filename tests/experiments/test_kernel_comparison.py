@@ -35,9 +35,10 @@ def searched(monkeypatch):
 def turns(monkeypatch):
     """Everybody's turns take as long as our best kernel's measurement."""
 
-    def turns(case, best, torch, *, searched):
-        names = ["ours", *(["metaschedule"] if searched else []), *([*EAGER, *KERNELS] if torch else [])]
-        times = {name: [best.measurement.cost] for name in names}
+    def turns(case, ours, torch, *, searched):
+        times = {name: [best.measurement.cost] for name, (_, best) in ours.items()}
+        names = [*(["metaschedule"] if searched else []), *([*EAGER, *KERNELS] if torch else [])]
+        times |= {name: [ours["ours"][1].measurement.cost] for name in names}
         return {"times": times, "implementations": {}, "device": "a CPU, 1 threads", "failure": ""}
 
     monkeypatch.setattr(kernel_comparison, "_turns", turns)
@@ -59,16 +60,17 @@ def test_a_layer_is_compared_again_only_for_something_new(case, searched, turns)
     tunings = [{"layer": case.label, "seconds": 40.0}, {"layer": "another", "seconds": 1.0}]
     line = compared(case, None, tunings)
     assert line["times"] == {"ours": [0.02], "untuned": [0.5]}
-    assert (line["layer"], line["group"], line["threads"], line["index"]) == ("alexnet conv5", "dense", 1, 7)
+    assert (line["layer"], line["group"], line["threads"]) == ("alexnet conv5", "dense", 1)
+    assert {name: kernel["index"] for name, kernel in line["kernels"].items()} == {"ours": 7}
     assert (line["operations"], line["tuning"]["ours"]) == (case.layer.workload.flop, [2, 40.0])
     assert compared(case, None, tunings, line) is None
     measured(case, 9, 0.01)
     better = compared(case, None, tunings, line)
-    assert (better["index"], better["times"]["ours"]) == (9, [0.01])
+    assert (better["kernels"]["ours"]["index"], better["times"]["ours"]) == (9, [0.01])
     assert compared(case, None, tunings, better) is None
     measured(case, 10, 0.04)  # not better, but the line says how many measurements there were
     more = compared(case, None, tunings, better)
-    assert (more["index"], more["tuning"]["ours"]) == (9, [4, 40.0])
+    assert (more["kernels"]["ours"]["index"], more["tuning"]["ours"]) == (9, [4, 40.0])
     searched.append(64)
     everything = compared(case, None, tunings, more)
     assert set(everything["times"]) == {"ours", "untuned", "metaschedule"}
@@ -78,6 +80,11 @@ def test_a_layer_is_compared_again_only_for_something_new(case, searched, turns)
     assert beside["torch"] == "2"
     assert compared(case, torch, tunings, beside) is None
     assert compared(case, None, tunings, beside) is None
+    measured(case.channels_last, 5, 0.005)
+    tunings.append({"layer": case.channels_last.label, "seconds": 2.0})
+    both = compared(case, torch, tunings, beside)
+    assert (both["kernels"]["ours_channels_last"]["index"], both["times"]["ours_channels_last"]) == (5, [0.005])
+    assert both["tuning"]["ours"] == [5, 42.0]
 
 
 @pytest.fixture
@@ -111,6 +118,16 @@ def test_everybody_takes_all_turns(case, searched, worker):
     assert line["times"] == {"ours": [0.2] * ROUNDS, "metaschedule": [0.2] * ROUNDS, "untuned": []}
     assert (line["device"], line["failure"]) == ("a CPU, 1 threads", "")
     assert worker.asked.count(jobs.prepare) == 1
+
+
+def test_each_layout_has_a_process_and_a_reference(case, searched, worker):
+    searched.append(64)
+    measured(case, 7, 0.02)
+    measured(case.channels_last, 5, 0.02)
+    line = compared(case, None, [])
+    assert set(line["times"]) == {"ours", "ours_channels_last", "metaschedule", "untuned"}
+    assert worker.asked.count(jobs.prepare) == 2
+    assert worker.asked.count(jobs.build) == 2
 
 
 @pytest.mark.parametrize("failure", [WRONG, Outcome(failure="timeout", message="stopped after 300 s")])
