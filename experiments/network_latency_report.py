@@ -100,8 +100,9 @@ def read(folder: Path, network: str) -> Turns | None:
 
 
 def _row(what: str, latency: Latency, folder: Path) -> Row:
-    percentiles = (latency.percentile(percent) for percent in (50, 90, 99))
-    return Row(what, latency.mean, latency.variance, *percentiles, len(latency.seconds), *_search(folder, what))
+    p50, p90, p99 = (latency.percentile(percent) for percent in (50, 90, 99))
+    search, measured, peak = _search(folder, what)
+    return Row(what, latency.mean, latency.variance, p50, p90, p99, len(latency.seconds), search, measured, peak)
 
 
 def _search(folder: Path, what: str) -> tuple[float | None, int | None, int | None]:
@@ -146,7 +147,8 @@ def table(every: Iterable[Turns]) -> str:
         "",
         "Batch 1, 224x224, float32, random weights; latencies of a whole run. The forms of a table took turns. The number",
         "behind a tuner's name is how many measurements it had for each of our tasks. HV is the reduction of latency times the",
-        'reduction of search time beside MetaSchedule with as many measurements, in per cent; "-" where one of them is no reduction.',
+        "reduction of search time beside MetaSchedule with as many measurements, in per cent; "
+        '"-" where one of them is no reduction.',
     ]
     for turns in every:
         when = np.datetime64(round(turns.timestamp), "s").item()
