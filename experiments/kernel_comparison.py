@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -24,6 +25,8 @@ ROUNDS = 7
 """Turns that everybody takes."""
 SECONDS = 0.15
 """How long a turn of ours, PyTorch's or oneDNN's is about; it has nine calls at least. MetaSchedule's has as many as ours."""
+REST = 0.3
+"""Seconds before a turn: the threads of the one before spin for half as long, on cores that all share."""
 JOB_LIMIT = 300.0
 """Seconds that a build, the reference or a turn may take."""
 OURS = ("ours", "ours_channels_last")
@@ -114,6 +117,7 @@ def _turns(case: Case, ours: Mapping[str, tuple[Case, Record]], torch: Torch | N
                 try:
                     if name not in kernels:
                         kernels[name] = done(label, WHOSE[name], *build.job, f"{folder}/{name}.so")
+                    time.sleep(REST)
                     timing = jobs.Timing(repeat=max(9, round(SECONDS / build.best.measurement.cost)), min_repeat_ms=0)
                     turn = done(label, WHOSE[name], jobs.run, kernels[name], case.task.target.kind, timing)
                     times[name].append(statistics.median(turn))
@@ -125,6 +129,7 @@ def _turns(case: Case, ours: Mapping[str, tuple[Case, Record]], torch: Torch | N
                     failure = str(error)
                     workers[label].stop()  # a kernel that fails may have written where it should not
                     prepared(label)
+            time.sleep(REST)
             for name, answer in (_asked(torch, case) if torch else {}).items():
                 times[name].append(answer["seconds"] if answer else None)
                 if answer and "implementation" in answer:

@@ -105,6 +105,7 @@ def worker(monkeypatch):
         yield SimpleNamespace(call=call, stop=lambda: asked.append("stop"))
 
     monkeypatch.setattr(kernel_comparison, "process", process)
+    monkeypatch.setattr(kernel_comparison, "REST", 0)
     return SimpleNamespace(failing=failing, asked=asked)
 
 
