@@ -162,10 +162,10 @@ def _heading(rows: Sequence[Row], device: str, peaks: Peaks | None) -> str:
         f"GFLOPS of the direct algorithm on {device}, batch 1, float32; medians of turns in one run. Ours are the best of "
         f"{_trials(rows, 'ours')} measurements in both layouts (NCHW, channels last), MetaSchedule's of "
         f"{_trials(rows, 'metaschedule')} in NCHW, failed ones counted, weights packed ahead; untuned is TVM's default "
-        f"schedule, timed when tuning began. PyTorch {', '.join(sorted(versions)) or '(none)'} is a whole eager call; "
-        "oneDNN is its convolution alone, without layout changes, in the faster of two layouts (its own choice, channels last). Around "
-        "each run of that, PyTorch reorders data and weights where the layout asks for it, which takes cache that ours has to "
-        "itself.",
+        "schedule, timed when tuning began. "
+        f"PyTorch {', '.join(sorted(versions)) or '(none)'} is a whole eager call; oneDNN is its convolution alone, without "
+        "layout changes, in the faster of two layouts (its own choice, channels last). Around each run of that, PyTorch "
+        "reorders data and weights where the layout asks for it, which takes cache that ours has to itself.",
     ]
     if peaks:
         levels = ", ".join(
