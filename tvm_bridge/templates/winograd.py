@@ -10,7 +10,7 @@ times fewer for m = 4. The weights are transformed ahead of time, as a deployed 
           f1 y2 x2
             rc0 rc1                         the reduction; `unroll_explicit` unrolls rc1
               y3 x3 f2, lanes f3            the register tile: y3*x3 tiles, f2 vectors of f3 filters
-        f1 f2 y2 y3 x2 x3                   A^T M A of each tile's sums M, written in NCHW with the epilogue
+        f1 f2 y2 y3 x2 x3                   A^T M A of each tile's sums M, written in the data's layout with the epilogue
 
 Rows and columns are counted in tiles: `tile_loops` says how many the factors of `tile_y` and `tile_x` mean. Tiles that overhang
 the results' edge are computed on data padded with zeros, and only what lies inside is written.
@@ -25,6 +25,7 @@ import math
 from typing import Any
 
 from search.knobs import Config
+from tvm_bridge.convolution import reordered
 from tvm_bridge.packing import LAYOUT_REWRITE
 from tvm_bridge.target import Target
 from tvm_bridge.templates.cpu import VectorUnit, unrolled
@@ -32,19 +33,19 @@ from tvm_bridge.templates.winograd_algorithm import with_minimal_filter
 from tvm_bridge.templates.winograd_predicate import tile_loops
 
 
-def schedule(function: Any, choice: Config, target: Target) -> Any:
+def schedule(function: Any, choice: Config, target: Target, layout: str) -> Any:
     """Schedule a convolution, alone or with an elementwise epilogue, whose configuration has a tile's extent as `winograd`."""
     from tvm import s_tir
 
     m, (down, right) = choice["winograd"], _tiles(choice)
-    sch = s_tir.Schedule(rewritten(function, choice))
+    sch = s_tir.Schedule(rewritten(function, choice, layout))
     padded, weights, rows, data, product, columns, result, write_back = _blocks(sch)
     lanes, width = VectorUnit.of(target).widest(math.prod(choice["tile_rc"])), choice["tile_f"][3]
     _lay_out(sch, (padded, rows, data), lanes, (product, columns, result), width)
     sch.transform_layout(weights, ("write", 0), lambda e, u, f, c: (e, u, f // width, c, f % width))
     sch.annotate(weights, LAYOUT_REWRITE, True)
 
-    n, f, y, x = sch.get_loops(write_back)
+    n, f, y, x = reordered(sch.get_loops(write_back), layout, "NCHW")
     f0, f1, f2, f3 = sch.split(f, choice["tile_f"])
     y0, y1, y2, p = sch.split(y, [*down[:2], math.prod(down[2:]), m])
     x0, x1, x2, q = sch.split(x, [*right[:2], math.prod(right[2:]), m])
@@ -84,10 +85,10 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
     return sch
 
 
-def rewritten(function: Any, choice: Config) -> Any:
+def rewritten(function: Any, choice: Config, layout: str) -> Any:
     """The function that the schedule of a choice starts from."""
     down, right = map(math.prod, _tiles(choice))
-    return with_minimal_filter(function, choice["winograd"], (down, right))
+    return with_minimal_filter(function, choice["winograd"], (down, right), layout)
 
 
 def _tiles(choice: Config) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -8,18 +8,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from tvm_bridge.convolution import array_axes, reordered
 from tvm_bridge.templates.cpu import Operator
 from tvm_bridge.templates.substitution import substituted
 
 
-def with_minimal_filter(function: Any, m: int, tiles: tuple[int, int]) -> Any:
+def with_minimal_filter(function: Any, m: int, tiles: tuple[int, int], layout: str) -> Any:
     """Replace the sum of products of a 3x3 convolution by minimal filtering; padding and epilogue stay.
 
     **Arguments:**
 
-    - `function`: a PrimFunc, a convolution of stride 1 in NCHW, alone or with an elementwise epilogue.
+    - `function`: a PrimFunc, a convolution of stride 1, alone or with an elementwise epilogue.
     - `m`: the extent of a tile.
     - `tiles`: how many, down and across; they may overhang the results.
+    - `layout`: of data and results.
 
     **Raises:** `ValueError` if the function computes something of data or weight first.
     """
@@ -32,18 +34,25 @@ def with_minimal_filter(function: Any, m: int, tiles: tuple[int, int]) -> Any:
     factors = block.body.value.b
     if not (type(factors.a) is type(factors.b) is type(block.body.value.a)):
         raise ValueError("function: Winograd's algorithm takes data and weight as they are; compute what precedes it apart.")
-    algorithm = _algorithm(buffers, m, tiles)
+    algorithm = _algorithm(buffers, m, tiles, layout)
     return substituted(sch, nest, algorithm, buffers)
 
 
-def _algorithm(buffers: Sequence[Any], m: int, tiles: tuple[int, int]) -> Any:
-    """The PrimFunc `(data, weight, output)` of the algorithm, for such buffers."""
+def _algorithm(buffers: Sequence[Any], m: int, tiles: tuple[int, int], layout: str) -> Any:
+    """The PrimFunc `(data, weight, output)` of the algorithm, for such buffers; only its ends know their layout."""
     from tvm import te, tirx
 
     data, weight, output = buffers
     index = str(data.shape[0].ty.dtype)  # Relax counts in 64 bits
     d, g = (te.placeholder(buffer.shape, buffer.dtype, name=name) for buffer, name in ((data, "data"), (weight, "weight")))
     A, B, G = (_entry(matrix) for matrix in minimal_filter(m))
+    _, weight_axes = array_axes(layout, groups=1)
+
+    def datum(*place: Any) -> Any:
+        return d(*reordered(place, "NCHW", layout))
+
+    def tap(*place: Any) -> Any:
+        return g(*reordered(place, "OIHW", weight_axes))
 
     def axis(extent: int, name: str) -> Any:
         return te.reduce_axis((tirx.const(0, index), tirx.const(extent, index)), name)
@@ -53,11 +62,13 @@ def _algorithm(buffers: Sequence[Any], m: int, tiles: tuple[int, int]) -> Any:
 
     def enlarged(*place: Any) -> Any:
         """The datum at a place, zero outside."""
-        beyond = zip(place, data.shape, (batch, channels, *covered), strict=True)
+        beyond = zip(place, shape, (batch, channels, *covered), strict=True)
         inside = [index < extent for index, extent, needed in beyond if int(extent) < needed]
-        return te.if_then_else(tirx.all(*inside), d(*place), 0.0) if inside else d(*place)
+        return te.if_then_else(tirx.all(*inside), datum(*place), 0.0) if inside else datum(*place)
 
-    (batch, channels), (filters, *_) = map(int, data.shape[:2]), map(int, weight.shape)
+    shape = reordered(data.shape, layout, "NCHW")
+    batch, channels = map(int, shape[:2])
+    filters = int(reordered(weight.shape, weight_axes, "OIHW")[0])
     rows, columns = tiles
     covered = rows * m + 2, columns * m + 2
     places = m + 2
@@ -67,7 +78,7 @@ def _algorithm(buffers: Sequence[Any], m: int, tiles: tuple[int, int]) -> Any:
     U = stage(
         "weight",
         (places, places, filters, channels),
-        lambda e, u, f, c: te.sum(g[f, c, r, s] * G(e, r) * G(u, s), [r, s]),
+        lambda e, u, f, c: te.sum(tap(f, c, r, s) * G(e, r) * G(u, s), [r, s]),
     )
     T = stage(
         "rows",
@@ -94,11 +105,12 @@ def _algorithm(buffers: Sequence[Any], m: int, tiles: tuple[int, int]) -> Any:
         (batch, filters, rows, columns, m, m),
         lambda n, f, y, x, p, q: te.sum(S[n, f, y, x, p, v] * A(v, q), v),
     )
-    result = stage(
-        "output",
-        [int(extent) for extent in output.shape],
-        lambda n, f, y, x: Y[n, f, y // m, x // m, y % m, x % m],
-    )
+
+    def written(*place: Any) -> Any:
+        n, f, y, x = reordered(place, layout, "NCHW")
+        return Y[n, f, y // m, x // m, y % m, x % m]
+
+    result = stage("output", [int(extent) for extent in output.shape], written)
     return te.create_prim_func([d, g, result])
 
 

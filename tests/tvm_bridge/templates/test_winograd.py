@@ -13,9 +13,8 @@ from tvm.script import ir as I
 from tvm.script import relax as R
 
 from tests.tvm_bridge.templates import cpu_checks as checks
-from tvm_bridge import packing
-from tvm_bridge.convolution import Conv2d
-from tvm_bridge.templates.conv2d_nchw_llvm import enlarged_space
+from tvm_bridge import packing, templates
+from tvm_bridge.convolution import LAYOUTS, Conv2d
 from tvm_bridge.templates.cpu import VectorUnit
 from tvm_bridge.templates.winograd_predicate import tile_extents
 
@@ -30,22 +29,23 @@ def configured(draw):
     padding = tuple(draw(st.integers(0, 1)) for _ in range(4))
     channels = draw(st.sampled_from([LANES, 2 * LANES, LANES - 1]))
     data = (draw(st.integers(1, 2)), channels, rows + 2 - padding[0] - padding[2], columns + 2 - padding[1] - padding[3])
-    workload = Conv2d(data, (draw(st.integers(1, 3 * LANES)), channels, 3, 3), padding=padding)
+    weight = (draw(st.integers(1, 3 * LANES)), channels, 3, 3)
+    workload = Conv2d(data, weight, padding=padding, layout=draw(st.sampled_from(LAYOUTS)))
     m = draw(st.sampled_from(tile_extents(workload, UNIT)))
     return workload, tiled(workload, m, seed=draw(st.integers(0, 2**32 - 1)))
 
 
 def tiled(workload: Conv2d, m: int, seed: int = 0, target=checks.HOST):
-    knobs = enlarged_space(workload, target)
+    knobs = templates.space(workload, target, enlarged=True)
     drawn = knobs.sample(jax.random.key(seed), 64)
     return knobs.to_config(drawn[knobs.choice(drawn)["winograd"] == m][0])
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(configured())
 def test_schedule_computes_the_convolution(case):
     workload, config = case
-    data, weight = checks.normal(workload.data, workload.weight)
+    data, weight = checks.normal(*workload.shapes[:2])
     weight /= math.sqrt(workload.weight[1])
     checks.computes(checks.scheduled(workload, config), [data, weight], workload.reference(data, weight))
 
@@ -88,9 +88,9 @@ def test_epilogue_is_carried():
     checks.computes(function, inputs, before / (1 + np.exp(-before)))
 
 
-@pytest.mark.parametrize("target", checks.VECTOR_ARITHMETIC, ids=str)
-def test_arithmetic_is_on_whole_vectors(target):
-    workload = Conv2d((1, 32, 15, 16), (32, 32, 3, 3), padding=(1, 1, 1, 1))
+@pytest.mark.parametrize(("target", "layout"), [(checks.AVX512, "NCHW"), (checks.AVX2, "NHWC"), (checks.NEON, "NCHW")], ids=str)
+def test_arithmetic_is_on_whole_vectors(target, layout):
+    workload = Conv2d((1, 32, 15, 16), (32, 32, 3, 3), padding=(1, 1, 1, 1), layout=layout)
     whole, partial = checks.VECTOR_ARITHMETIC[target]
     config = tiled(workload, 4, target=target)
     assembly = checks.assembly(checks.scheduled(workload, config, target), target)
