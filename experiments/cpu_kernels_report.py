@@ -6,7 +6,7 @@ import json
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -41,9 +41,9 @@ class Row:
     """A layer: everybody's GFLOPS by median, counting the direct algorithm's operations.
 
     Of oneDNN it is the faster of two kernels, that for the layout of its own choice and that for channels last; `kernel` is its
-    name. Of ours it is the faster one, too: that for NCHW or that for channels last, by `algorithm`. `limit` is the roofline,
-    by `bound`; None where the machine's peaks are not known. `tuning` has the measurements and the seconds of both tunings,
-    `torch` PyTorch's version.
+    name. Of ours it is the faster one, too: that for NCHW or that for channels last, by `algorithm`. `tuning` has the
+    measurements and the seconds of both tunings, `torch` PyTorch's version. `limit` is the roofline, by `bound`; None where the
+    machine's peaks are not known.
     """
 
     layer: str
@@ -51,13 +51,15 @@ class Row:
     algorithm: str
     gflops: dict[str, float]
     kernel: str
-    limit: float | None
-    bound: str
+    operations: int
+    bytes: int
     tuning: dict[str, list[float | None]]
     torch: str | None
+    limit: float | None = None
+    bound: str = ""
 
     @classmethod
-    def of(cls, line: Mapping, peaks: Peaks | None = None) -> Row:
+    def of(cls, line: Mapping) -> Row:
         """The row of a line of the comparison's log."""
         gflops = {
             name: line["operations"] / statistics.median(turns) / 1e9
@@ -67,18 +69,22 @@ class Row:
         ours, algorithm = _fastest(gflops, OURS, {name: kernel["algorithm"] for name, kernel in line["kernels"].items()})
         onednn, kernel = _fastest(gflops, KERNELS, line["implementations"])
         others = {name: speed for name, speed in gflops.items() if name not in (*OURS, *KERNELS)}
-        limit, bound = peaks.limit(line["operations"], line["bytes"]) if peaks else (None, "")
         return cls(
             line["layer"],
             line["group"],
             algorithm,
             {"ours": ours} | others | ({"onednn": onednn} if onednn else {}),
             kernel,
-            limit,
-            bound,
+            line["operations"],
+            line["bytes"],
             line["tuning"],
             line["torch"],
         )
+
+    def below(self, peaks: Peaks | None) -> Row:
+        """The row with the limit that a machine's peaks set."""
+        limit, bound = peaks.limit(self.operations, self.bytes) if peaks else (None, "")
+        return replace(self, limit=limit, bound=bound)
 
     @property
     def network(self) -> str:
@@ -105,7 +111,8 @@ def write(folder: Path, results: Path) -> None:
 
     **Raises:** `FileNotFoundError` if nothing was compared yet.
     """
-    lines = list({line["layer"]: line for line in log.read(folder / "compare.jsonl")}.values())
+    compared = [line for line in log.read(folder / "compare.jsonl") if "kernels" in line]  # an earlier version's have none
+    lines = list({line["layer"]: line for line in compared}.values())
     if not lines:
         raise FileNotFoundError(f"{folder} holds no comparison yet; run the stages `tune` and `compare` first.")
     measured = log.read(folder / "roofline.jsonl")
@@ -116,8 +123,8 @@ def write(folder: Path, results: Path) -> None:
         known = {"rows": [], "random": [], "peaks": None}
     if peaks is None and known["peaks"]:
         peaks = Peaks.of(known["peaks"])
-    by_layer = {row["layer"]: Row(**row) for row in known["rows"]} | {line["layer"]: Row.of(line, peaks) for line in lines}
-    rows = sorted(by_layer.values(), key=lambda row: row.network)
+    by_layer = {row["layer"]: Row(**row) for row in known["rows"]} | {line["layer"]: Row.of(line) for line in lines}
+    rows = sorted((row.below(peaks) for row in by_layer.values()), key=lambda row: row.network)
     fresh = shares(log.read(folder / "random.jsonl"), lines)
     random = list(({line["layer"]: line for line in known["random"]} | {line["layer"]: line for line in fresh}).values())
     stored = {
@@ -160,7 +167,7 @@ def _heading(rows: Sequence[Row], device: str, peaks: Peaks | None) -> str:
         "# Kernels on the CPU",
         "",
         f"GFLOPS of the direct algorithm on {device}, batch 1, float32; medians of turns in one run. Ours are the best of "
-        f"{_trials(rows, 'ours')} measurements in both layouts (NCHW, channels last), MetaSchedule's of "
+        f"{_trials(rows, 'ours')} measurements, those in channels last included where there are any, MetaSchedule's of "
         f"{_trials(rows, 'metaschedule')} in NCHW, failed ones counted, weights packed ahead; untuned is TVM's default "
         "schedule, timed when tuning began. "
         f"PyTorch {', '.join(sorted(versions)) or '(none)'} is a whole eager call; oneDNN is its convolution alone, without "

@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -111,11 +112,13 @@ def _tuned(extraction: Extraction, folder: Path, arguments: argparse.Namespace) 
     trials = max(arguments.trials) * len(extraction.tasks)
     if _measured(_records(folder)) >= trials:
         return
+    began = time.perf_counter()
     with PeakMemory() as memory:
-        began = time.perf_counter()
-        print(tune_network(extraction, trials=trials, log=folder), flush=True)
-    line = {"trials": trials, "seconds": time.perf_counter() - began, "peak_bytes": memory.peak}
-    log.append(folder / "calls.jsonl", line)
+        try:
+            print(tune_network(extraction, trials=trials, log=folder), flush=True)
+        finally:
+            line = {"trials": trials, "seconds": time.perf_counter() - began, "peak_bytes": memory.peak}
+            log.append(folder / "calls.jsonl", line)
 
 
 def _metaschedule(arguments: argparse.Namespace) -> None:
@@ -140,50 +143,69 @@ def _latency(arguments: argparse.Namespace) -> None:
     """Run the networks in turns, unless as many runs of the same measurements are known."""
     for name in arguments.networks:
         networks = dict(_compiled(name, arguments))
-        known = log.read(arguments.folder / name / "latency.jsonl")
-        counts = {what: len(_records(folder)) for what, (_, folder) in networks.items()}
-        done = {line["what"]: line for line in known}
+        counts = {what: len(_records(each.folder)) for what, each in networks.items()}
+        done = {line["what"]: line for line in network_latency_report.last_turns(arguments.folder / name)}
         wanted = {*networks, *(["pytorch"] if arguments.torch_python else [])}
-        if wanted <= set(done) and all(done[what].get("records") == counts[what] for what in networks):
+        enough = wanted <= set(done) and all(len(done[what]["seconds"]) >= arguments.runs for what in wanted)
+        if enough and all(done[what]["records"] == counts[what] for what in networks):
             continue
-        measured, device = _in_turns(name, {what: each for what, (each, _) in networks.items()}, arguments)
+        measured, device = _in_turns(name, {what: each.compiled for what, each in networks.items()}, arguments)
         turns = {"device": device, "timestamp": time.time()}
-        lines = [{"what": what, "seconds": seconds, "records": counts.get(what)} for what, seconds in measured.items()]
+        lines = [
+            {
+                "what": what,
+                "seconds": seconds,
+                "records": counts.get(what),
+                "tasks": networks[what].tasks if what in networks else 0,
+            }
+            for what, seconds in measured.items()
+        ]
         log.append(arguments.folder / name / "latency.jsonl", *[line | turns for line in lines])
 
 
-def _compiled(name: str, arguments: argparse.Namespace) -> Iterator[tuple[str, tuple[CompiledNetwork, Path]]]:
-    """The compiled networks by what they are, with the folder of the measurements that they rest on."""
+class _Form(NamedTuple):
+    """A compiled network, the folder of the measurements that it rests on, and how many tasks were tuned there."""
+
+    compiled: CompiledNetwork
+    folder: Path
+    tasks: int
+
+
+def _compiled(name: str, arguments: argparse.Namespace) -> Iterator[tuple[str, _Form]]:
+    """The compiled networks by what they are."""
     extraction, folder = _extraction(name, arguments), arguments.folder / name
-    yield "untuned", (compile_network(extraction), folder)
+    tasks = len(extraction.tasks)
+    yield "untuned", _Form(compile_network(extraction), folder, tasks)
     records = _records(folder / "ours")
     for each in arguments.trials:
-        if _measured(records) >= each * len(extraction.tasks):
-            first = first_measurements(records, each * len(extraction.tasks))
-            yield f"gausstune, {each}", (compile_network(extraction, log=first, check=False), folder / "ours")
-    yield from _in_layouts(name, folder, arguments)
+        if _measured(records) >= each * tasks:
+            first = first_measurements(records, each * tasks)
+            yield f"gausstune, {each}", _Form(compile_network(extraction, log=first, check=False), folder / "ours", tasks)
+    yield from _in_layouts(extraction, folder, arguments)
     searched = folder / "metaschedule"
     for each in arguments.metaschedule_trials:
-        trials = each * len(extraction.tasks)
+        trials = each * tasks
         if metaschedule.spent(searched)[0] >= trials or metaschedule.finished(searched, trials):
             theirs = metaschedule_network.prepared(extraction)
             database = metaschedule_network.first_rounds(searched, trials, folder / f"metaschedule-{each}")
-            yield f"metaschedule, {each}", (compile_network(theirs, database=database, check=False), searched)
+            yield f"metaschedule, {each}", _Form(compile_network(theirs, database=database, check=False), searched, tasks)
 
 
-def _in_layouts(name: str, folder: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, tuple[CompiledNetwork, Path]]]:
+def _in_layouts(extraction: Extraction, folder: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, _Form]]:
     """The network in NHWC and in chosen layouts, after the largest budget that both layouts had."""
-    network, records = load_network(name), [_records(folder / layout) for layout in ("ours", "nhwc")]
-    converted = extract_tasks(in_layout(network, "NHWC"), target(arguments.threads))
-    tasks = len(converted.tasks)
-    budgets = [each for each in arguments.trials if each * tasks <= min(map(_measured, records))]
+    network = extraction.network
+    converted = extract_tasks(in_layout(network, "NHWC"), extraction.target)
+    known, tasks = [_records(folder / layout) for layout in ("ours", "nhwc")], [len(extraction.tasks), len(converted.tasks)]
+    budgets = [
+        each for each in arguments.trials if all(each * n <= _measured(its) for its, n in zip(known, tasks, strict=True))
+    ]
     if budgets:
-        each = max(budgets)
-        ours, theirs = (first_measurements(known, each * tasks) for known in records)
-        yield f"gausstune in NHWC, {each}", (compile_network(converted, log=theirs, check=False), folder / "nhwc")
+        each, place = max(budgets), folder / "nhwc"
+        ours, theirs = (first_measurements(its, each * n) for its, n in zip(known, tasks, strict=True))
+        yield f"gausstune in NHWC, {each}", _Form(compile_network(converted, log=theirs, check=False), place, tasks[1])
         both = [*ours, *theirs]
-        chosen = extract_tasks(_choice(network, both, folder, arguments).network, target(arguments.threads))
-        yield f"gausstune in chosen layouts, {each}", (compile_network(chosen, log=both, check=False), folder / "nhwc")
+        chosen = extract_tasks(_choice(network, both, folder, arguments).network, extraction.target)
+        yield f"gausstune in chosen layouts, {each}", _Form(compile_network(chosen, log=both, check=False), place, tasks[1])
 
 
 def _records(folder: Path) -> list[Record]:

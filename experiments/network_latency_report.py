@@ -62,6 +62,11 @@ class Turns:
         """The turns that `asdict` has made a dictionary of."""
         return cls(**stored | {"rows": tuple(Row(**row) for row in stored["rows"])})
 
+    @property
+    def when(self) -> str:
+        """When they ended, by the minute, in coordinated universal time."""
+        return f"{np.datetime64(round(self.timestamp), 's').item():%Y-%m-%d %H:%M}"
+
     def __getitem__(self, what: str) -> Row | None:
         return next((row for row in self.rows if row.what == what), None)
 
@@ -81,59 +86,57 @@ def write(folder: Path, networks: Sequence[str], results: Path) -> None:
         raise ValueError(f"report: {folder} has no latencies; do the stage 'latency' first.")
     path = results / "network_latency.json"
     known = [Turns.of(stored) for stored in json.loads(path.read_text())] if path.exists() else []
-    kept = [turns for turns in known if not any(each.replaces(turns) for each in fresh)]
-    every = sorted([*kept, *fresh], key=lambda turns: (turns.network, turns.timestamp))
+    told = {(turns.network, turns.device, turns.timestamp): turns for turns in [*known, *fresh]}.values()
+    kept = [turns for turns in told if not any(each.replaces(turns) for each in told if each is not turns)]
+    every = sorted(kept, key=lambda turns: (turns.network, turns.timestamp))
     results.mkdir(parents=True, exist_ok=True)
     (results / "network_latency.md").write_text(table(every))
     path.write_text(json.dumps([asdict(turns) for turns in every], indent=1) + "\n")
     _draw(every, results / "network_latency.png")
 
 
+def last_turns(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the last turns in a network's log of latencies; those of a version that did not date them do not count."""
+    lines = [line for line in log.read(folder / "latency.jsonl") if "tasks" in line]
+    return [line for line in lines if line["timestamp"] == lines[-1]["timestamp"]]
+
+
 def read(folder: Path, network: str) -> Turns | None:
     """The last turns of a network; None before there were any."""
-    lines = log.read(folder / "latency.jsonl")
-    last = [line for line in lines if line["timestamp"] == lines[-1]["timestamp"]]
-    if not last:
-        return None
-    rows = [_row(line["what"], Latency(np.array(line["seconds"])), folder) for line in last]
-    return Turns(network, last[0]["device"], last[0]["timestamp"], tuple(rows))
+    last = last_turns(folder)
+    return Turns(network, last[0]["device"], last[0]["timestamp"], tuple(_row(line, folder) for line in last)) if last else None
 
 
-def _row(what: str, latency: Latency, folder: Path) -> Row:
+def _row(line: dict[str, Any], folder: Path) -> Row:
+    what, latency = line["what"], Latency(np.array(line["seconds"]))
     p50, p90, p99 = (latency.percentile(percent) for percent in (50, 90, 99))
-    search, measured, peak = _search(folder, what)
+    search, measured, peak = _search(folder, what, line["tasks"])
     return Row(what, latency.mean, latency.variance, p50, p90, p99, len(latency.seconds), search, measured, peak)
 
 
-def _search(folder: Path, what: str) -> tuple[float | None, int | None, int | None]:
-    """Seconds, measurements and peak memory of the tuning behind a form."""
+def _search(folder: Path, what: str, tasks: int) -> tuple[float | None, int | None, int | None]:
+    """Seconds, measurements and peak memory of the tuning behind a form; budgets are multiples of how many `tasks` it had."""
     method, _, each = what.partition(", ")
     if method == "metaschedule":
         searched = folder / "metaschedule"
-        measured, seconds = metaschedule.spent(searched, int(each) * _tasks(folder / "ours"))
+        measured, seconds = metaschedule.spent(searched, int(each) * tasks)
         return seconds, measured, _peak(searched / "memory.jsonl")
     if method in TUNINGS:
         tunings = [folder / name for name in TUNINGS[method]]
-        spent = [_first_rounds(tuning, int(each)) for tuning in tunings]
+        spent = [_first_rounds(tuning, int(each) * tasks) for tuning in tunings]
         peaks = [peak for tuning in tunings if (peak := _peak(tuning / "calls.jsonl"))]
         return sum(seconds for seconds, _ in spent), sum(measured for _, measured in spent), max(peaks, default=None)
     return None, None, None
 
 
-def _first_rounds(folder: Path, each: int) -> tuple[float, int]:
+def _first_rounds(folder: Path, budget: int) -> tuple[float, int]:
     """Seconds and measurements of a tuning up to a budget: of its rounds, and of all that came before the first."""
-    budget = each * _tasks(folder)
     rounds = log.read(folder / "rounds.jsonl")
     seconds = [line["seconds_searching"] + line["seconds_measuring"] for line in rounds]
-    before = sum(line["seconds"] for line in log.read(folder / "calls.jsonl")) - sum(seconds)
+    before = max(0.0, sum(line["seconds"] for line in log.read(folder / "calls.jsonl")) - sum(seconds))
     measured = list(itertools.accumulate(line["trials"] for line in rounds))
     last = next((place for place, count in enumerate(measured) if count >= budget), len(measured) - 1)
     return before + sum(seconds[: last + 1]), measured[last]
-
-
-def _tasks(folder: Path) -> int:
-    """How many tasks a tuning of a network had: budgets are multiples of it."""
-    return len(json.loads((folder / "network.json").read_text())["tasks"])
 
 
 def _peak(path: Path) -> int | None:
@@ -146,15 +149,14 @@ def table(every: Iterable[Turns]) -> str:
         "# Whole networks on this CPU",
         "",
         "Batch 1, 224x224, float32, random weights; latencies of a whole run. The forms of a table took turns. The number",
-        "behind a tuner's name is how many measurements it had for each of our tasks. HV is the reduction of latency times the",
-        "reduction of search time beside MetaSchedule with as many measurements, in per cent; "
-        '"-" where one of them is no reduction.',
+        "behind a tuner's name is how many measurements it had for each of our tasks, in either layout where they were chosen.",
+        "HV is the reduction of latency times the reduction of search time beside MetaSchedule with as many measurements, in",
+        'per cent; "-" where one of them is no reduction.',
     ]
     for turns in every:
-        when = np.datetime64(round(turns.timestamp), "s").item()
         lines += [
             "",
-            f"## {turns.network}, {turns.device}, {when:%Y-%m-%d %H:%M} UTC",
+            f"## {turns.network}, {turns.device}, {turns.when} UTC",
             "",
             "| form | mean ms | variance ms^2 | p50 | p99 | runs | x PyTorch | search s | measured | peak GB | HV |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -204,6 +206,7 @@ def _draw(every: Sequence[Turns], path: Path) -> None:
         panel.set_xlabel("ms, median and up to 99 % of the runs")
         panel.grid(axis="x", alpha=0.3)
         untuned = turns["untuned"]
-        panel.set_title(turns.network + (f"; untuned {untuned.p50 * 1e3:.0f} ms" if untuned else ""), fontsize=10, loc="left")
+        told = f"; untuned {untuned.p50 * 1e3:.0f} ms" if untuned else ""
+        panel.set_title(f"{turns.network}, {turns.when}{told}", fontsize=9, loc="left")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

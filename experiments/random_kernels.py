@@ -65,7 +65,7 @@ def sampled(chosen: Iterable[Case], count: int, known: Iterable[Mapping]) -> Ite
 def shares(lines: Iterable[Mapping], compared: Iterable[Mapping]) -> list[dict]:
     """Of each layer's random configurations: the share near the best, how many failed, the 99th percentile of compile seconds.
 
-    The best is the fastest that is known, of the comparison or of the random ones.
+    The best is the fastest that is known in the layer's own layout, of the comparison or of the random ones.
     """
     best = {line["layer"]: statistics.median(line["times"].get("ours", [np.inf])) for line in compared}
     grouped: dict[str, list[Mapping]] = defaultdict(list)

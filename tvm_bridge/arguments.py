@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any, NoReturn, TypeAlias
 
+from tvm_bridge.convolution import CHOSEN, LAYOUTS
 from tvm_bridge.measure.compiling import Compiling
 from tvm_bridge.measure.local import Local
 from tvm_bridge.measure.rpc import RPC
@@ -87,8 +88,8 @@ def address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def add_network(parser: argparse.ArgumentParser) -> None:
-    """Add what names a network and its target."""
+def add_network(parser: argparse.ArgumentParser, *, measured: bool = False) -> None:
+    """Add what names a network, its layout and its target; the layout may be `CHOSEN` where something was `measured`."""
     parser.add_argument("model", metavar="NETWORK", help="a name such as resnet-18, or a file: ONNX, StableHLO, TVM's JSON")
     parser.add_argument("--target", default="llvm", help="llvm (this CPU), cuda, or a TVM target as JSON")
     parser.add_argument(
@@ -99,13 +100,21 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         metavar="INPUT=EXTENTS",
         help="of inputs whose shape the network leaves open",
     )
+    parser.add_argument(
+        "--layout",
+        choices=[*LAYOUTS, *([CHOSEN] if measured else [])],
+        help="of convolutions; as the network has them if not given"
+        + ("; chosen: the fastest of both, transpositions counted, by --log of tunings in both" if measured else ""),
+    )
 
 
 def network(arguments: argparse.Namespace) -> Any:
-    """The network that `add_network`'s arguments name."""
+    """The network that `add_network`'s arguments name, in their layout unless that is `CHOSEN`."""
+    from tvm_bridge.network.layouts import in_layout
     from tvm_bridge.network.load import load_network
 
-    return load_network(arguments.model, shapes=dict(arguments.shape))
+    loaded = load_network(arguments.model, shapes=dict(arguments.shape))
+    return in_layout(loaded, arguments.layout) if arguments.layout in LAYOUTS else loaded
 
 
 def add_searching(parser: argparse.ArgumentParser, *, trials: int) -> None:

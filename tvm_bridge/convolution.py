@@ -22,6 +22,9 @@ OPERATORS = {
 LAYOUTS = tuple(dict.fromkeys(layout for layout, _ in OPERATORS.values()))
 """The layouts of data and output."""
 
+CHOSEN = "chosen"
+"""In place of one layout: for each convolution of a network the faster one, by what was measured."""
+
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 T = TypeVar("T")

@@ -25,7 +25,7 @@ def line(layer: str, group: str = "dense", **times: list) -> dict:
 
 
 def test_a_row_has_medians_and_the_faster_of_two_kernels():
-    row = Row.of(line("net a", torch=[0.04], onednn=[0.02], onednn_channels_last=[0.01]), PEAKS)
+    row = Row.of(line("net a", torch=[0.04], onednn=[0.02], onednn_channels_last=[0.01])).below(PEAKS)
     assert row.gflops == {"ours": 100.0, "torch": 50.0, "onednn": 200.0}
     assert row.kernel == "brg:b (channels last)"
     assert (row.limit, row.bound, row.share) == (200.0, "FMA", 0.5)
@@ -72,7 +72,7 @@ def test_the_last_line_of_a_layer_counts_and_all_tables_are_written(tmp_path, mo
     assert "| depthwise | 1 | 1.60 | 1.60 | 2.00 | 0.80 | 0.40 |" in report
     assert "| net a | 1 | 100% | 0 | 0.50 |" in report
     assert "100 s for ours and 200 s for MetaSchedule" in report
-    assert "the best of 256 measurements in both layouts (NCHW, channels last), MetaSchedule's of 256 in NCHW," in report
+    assert "the best of 256 measurements, those in channels last included where there are any, MetaSchedule's of 256" in report
     stored = json.loads((tmp_path / "results" / "cpu_kernels.json").read_text())
     assert [row["layer"] for row in stored["rows"]] == ["net a", "net b"]
 

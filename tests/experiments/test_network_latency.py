@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,12 +18,11 @@ def folder(tmp_path):
     """Latencies of one network, with the tunings behind them."""
     network = tmp_path / "resnet-18"
     seconds = {"untuned": 2.0, "gausstune, 20": 0.01, "metaschedule, 20": 0.02, "pytorch": 0.03}
-    turns = {"device": "a CPU, 2 threads", "timestamp": 1e9}
+    turns = {"device": "a CPU, 2 threads", "timestamp": 1e9, "tasks": 2}
     log.append(network / "latency.jsonl", {"what": "untuned", "seconds": [9.0]} | turns | {"timestamp": 1.0})  # of other turns
     log.append(network / "latency.jsonl", *({"what": what, "seconds": [each] * 3} | turns for what, each in seconds.items()))
     round_ = {"seconds_searching": 1.0, "seconds_measuring": 2.0, "trials": 10}
     log.append(network / "ours" / "rounds.jsonl", *[round_] * 6)
-    (network / "ours" / "network.json").write_text(json.dumps({"tasks": [{}, {}]}))
     log.append(network / "ours" / "calls.jsonl", {"trials": 120, "seconds": 18.0, "peak_bytes": 2_000_000_000})
     log.append(network / "metaschedule" / "batches.jsonl", *[{"trials": 20, "seconds": 12.0}] * 6)
     return tmp_path
@@ -48,7 +48,7 @@ def stored(tmp_path):
 def test_turns_stay_in_the_report_until_others_tell_of_the_same_forms(folder, tmp_path):
     network_latency_report.write(folder, ["resnet-18"], tmp_path / "results")
     (first,) = stored(tmp_path)
-    later = {"device": "a CPU, 2 threads", "timestamp": 2e9}
+    later = {"device": "a CPU, 2 threads", "timestamp": 2e9, "tasks": 2}
     log.append(folder / "resnet-18" / "latency.jsonl", {"what": "pytorch", "seconds": [0.04]} | later)
     network_latency_report.write(folder, ["resnet-18"], tmp_path / "results")
     assert [len(turns.rows) for turns in stored(tmp_path)] == [4, 1]
@@ -60,6 +60,7 @@ def test_turns_stay_in_the_report_until_others_tell_of_the_same_forms(folder, tm
     network_latency_report.write(folder, ["resnet-18"], tmp_path / "results")
     (last,) = stored(tmp_path)
     assert (last.timestamp, len(last.rows)) == (3e9, 4)
+    assert not last.replaces(replace(first, device="another CPU"))
 
 
 def test_chosen_layouts_cost_both_tunings(folder, tmp_path):
@@ -67,7 +68,7 @@ def test_chosen_layouts_cost_both_tunings(folder, tmp_path):
     shutil.copytree(network / "ours", network / "nhwc")
     log.append(
         network / "latency.jsonl",
-        {"what": "gausstune in chosen layouts, 20", "seconds": [0.01], "device": "", "timestamp": 2e9},
+        {"what": "gausstune in chosen layouts, 20", "seconds": [0.01], "device": "", "timestamp": 2e9, "tasks": 2},
     )
     network_latency_report.write(folder, ["resnet-18"], tmp_path / "results")
     row = stored(tmp_path)[0].rows[0]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 
 from tvm_bridge import arguments as common
 from tvm_bridge.arguments import Commands
-from tvm_bridge.commands.compile import add_tuned_network
+from tvm_bridge.commands.compile import add_tuned_network, tuned_network
 
 
 def add(commands: Commands) -> None:
@@ -21,7 +23,7 @@ def add(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure the latency of a network under TVM's default schedules and under the tuned ones, in turns.
 
-    The latencies are appended to the tuning's folder, where `gausstune report` finds them.
+    The latencies are appended to the tuning's folder, where `gausstune report` finds them, if they are of one tuning.
     """
     from tvm_bridge.network.benchmark import benchmark
     from tvm_bridge.network.compile import compile_network
@@ -29,13 +31,22 @@ def run(arguments: argparse.Namespace) -> int:
     from tvm_bridge.records import gather
 
     records = gather("--log", arguments.records)
-    extraction = extract_tasks(common.network(arguments), arguments.target)
+    extraction = extract_tasks(tuned_network(arguments, records), arguments.target)
     networks = {"default": compile_network(extraction)}
     if records or arguments.database:
         tuned = compile_network(extraction, log=records, database=arguments.database)
         networks |= {"tuned": tuned} if tuned.tuned else {}
-    folder = arguments.records if arguments.records is not None and arguments.records.is_dir() else None
+    folder = _folder(arguments)
     runs = {"default": arguments.default_runs, "tuned": arguments.runs}
     for name, latency in benchmark(networks, runs=runs, log=folder).items():
         print(f"{name}: {latency}")
     return 0
+
+
+def _folder(arguments: argparse.Namespace) -> Path | None:
+    """The folder of the network's tuning in its layout; None if it has none, or several."""
+    if len(arguments.records) != 1 or not (folder := arguments.records[0]).is_dir():
+        return None
+    told = folder / "network.json"
+    held = json.loads(told.read_bytes()).get("asked", {}).get("layout") if told.exists() else arguments.layout
+    return folder if held == arguments.layout else None

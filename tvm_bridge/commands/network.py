@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     with common.measurer(arguments) as device:
         result = tune_network(
-            common.network(arguments) if arguments.shape else arguments.model,
+            common.network(arguments) if arguments.shape or arguments.layout else arguments.model,
             arguments.target,
             trials=arguments.trials,
             log=arguments.log,

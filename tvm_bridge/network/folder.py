@@ -3,6 +3,8 @@
 - `network.json`: the network, its tasks, and how they are tuned.
 - `records.jsonl`: a log of all tasks' measurements.
 - `rounds.jsonl`: which task got measurements when, the seconds that took, and what the network then was predicted to take.
+
+Benchmarks add `latency.jsonl`, choices of layouts `transpositions.jsonl`.
 """
 
 from __future__ import annotations
@@ -155,6 +157,10 @@ def _budget_before(path: Path, description: Mapping[str, Any]) -> int | None:
             both = f"{held.get(name)!r}, not {description[name]!r}"
             raise ValueError(f"log: {path.parent} holds a tuning with {name} {both}; name another folder.")
     if held.get("tasks") != description["tasks"]:
+        layouts = [each.get("asked", {}).get("layout") for each in (held, description)]
+        if layouts[0] != layouts[1]:
+            both = " and not ".join("as it comes" if layout is None else f"in {layout}" for layout in layouts)
+            raise ValueError(f"log: {path.parent} holds a tuning of the network {both}; name another folder for this layout.")
         raise ValueError(f"log: {path.parent} holds a tuning of another network of this name; name another folder.")
     return int(held.get("trials", 0))
 

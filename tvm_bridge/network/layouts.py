@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tvm_bridge.convolution import LAYOUTS, Conv2d
+from tvm_bridge.convolution import CHOSEN, LAYOUTS, Conv2d
 from tvm_bridge.measure.base import Measurer
 from tvm_bridge.network.layout_cut import Tensor, cheapest_labels, labels_cost
 from tvm_bridge.network.layout_graph import LayoutGraph
@@ -109,7 +109,8 @@ def choose_layouts(
             f"records: no convolution of {network.name} has been measured on {costs.target} in both layouts; tune the network "
             f"and in_layout(network, {graph.change.target!r}), and give the records of both."
         )
-    return cheapest_layouts(network, costs, graph=graph)
+    choice = cheapest_layouts(network, costs, graph=graph)
+    return replace(choice, network=replace(choice.network, layout=CHOSEN))
 
 
 def in_layout(model: Any, layout: str) -> Network:
@@ -125,7 +126,7 @@ def in_layout(model: Any, layout: str) -> Network:
     if layout not in LAYOUTS:
         raise ValueError(f"layout: {layout!r} is not supported; use {' or '.join(map(repr, LAYOUTS))}.")
     network = model if isinstance(model, Network) else load_network(model)
-    return cheapest_layouts(network, _OneLayout(layout)).network
+    return replace(cheapest_layouts(network, _OneLayout(layout)).network, layout=layout)
 
 
 def cheapest_layouts(network: Network, costs: Costs, *, graph: LayoutGraph | None = None) -> LayoutChoice:

@@ -22,12 +22,14 @@ class Network:
     - `name`: the network's name in logs and reports.
     - `source`: the name or path that it was read by; empty if it was read from something else.
     - `shapes`: the shapes that its open inputs were given.
+    - `layout`: that of its convolutions, "chosen" if each has its own; empty as they came.
     """
 
     module: Any
     name: str
     source: str = ""
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    layout: str = ""
 
     @property
     def inputs(self) -> tuple[tuple[str, tuple[int, ...], str], ...]:

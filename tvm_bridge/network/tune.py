@@ -90,6 +90,7 @@ def tune_network(
     asked = {
         "model": extraction.network.source or None,
         "shapes": {name: list(shape) for name, shape in extraction.network.shapes.items()} or None,
+        "layout": extraction.network.layout or None,
         "history": _paths(history),
         "early_stopping": early_stopping,
         "time_limit": time_limit,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from search.methods import METHODS
 from tvm_bridge import templates
-from tvm_bridge.convolution import Conv2d
+from tvm_bridge.convolution import CHOSEN, Conv2d
 from tvm_bridge.dense import Dense
 from tvm_bridge.report.data import TaskRecords, Tuning
 from tvm_bridge.target import Target
@@ -17,7 +17,7 @@ def commands(tuning: Tuning) -> list[str]:
     """The network's commands in their order, or one for every task whose operator the command line knows.
 
     A network that was tuned by a method of one's own, or with a history whose path is not known, has no command that goes on
-    with its tuning.
+    with its tuning. One whose layouts were chosen has none that chooses them again.
 
     A log does not say by which method and seed its tasks were searched: their commands leave both at what is usual.
     """
@@ -33,12 +33,13 @@ def commands(tuning: Tuning) -> list[str]:
         target = ["--target", str(tuning.targets[0])] if tuning.targets else []
         plain = [] if tuning.settings.get("enlarged", True) else ["--plain"]
         shapes = [f"{name}={_list(shape)}" for name, shape in tuning.shapes.items()]
-        given = [tuning.model, *target, "--log", tuning.source, *(["--shape", *shapes] if shapes else [])]
+        layout = ["--layout", str(tuning.settings["layout"])] if "layout" in tuning.settings else []
+        given = [tuning.model, *target, *layout, "--log", tuning.source, *(["--shape", *shapes] if shapes else [])]
         known = tuning.settings.get("method") in METHODS and (tuning.history or "history" not in tuning.settings)
+        made = tuning.settings.get("layout") != CHOSEN  # which takes what was measured elsewhere, too
         steps = (
-            *([["network", *given, *options, *plain]] if known else []),
-            ["benchmark", *given],
-            ["compile", *given, "--output", f"{tuning.source}.so"],
+            *([["network", *given, *options, *plain]] if known and made else []),
+            *([["benchmark", *given], ["compile", *given, "--output", f"{tuning.source}.so"]] if made else []),
             ["report", tuning.source],
         )
         return [shlex.join(["gausstune", *step]) for step in steps]

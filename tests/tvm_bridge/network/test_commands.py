@@ -11,14 +11,15 @@ from tests.tvm_bridge.network.small_network import SHAPE, small_network
 from tvm_bridge.cli import main
 from tvm_bridge.network.database import FILES
 
+MEASURING = ["--method", "random", "--min-repeat-ms", "1", "--builders", "2"]
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A network's file, and the folder of its tuning."""
     folder = tmp_path_factory.mktemp("commands")
     (folder / "small.json").write_text(tvm.ir.save_json(small_network().module))
-    measuring = ["--method", "random", "--min-repeat-ms", "1", "--builders", "2"]
-    assert main(["network", str(folder / "small.json"), "--trials", "8", "--log", str(folder / "log"), *measuring]) == 0
+    assert main(["network", str(folder / "small.json"), "--trials", "8", "--log", str(folder / "log"), *MEASURING]) == 0
     return folder
 
 
@@ -48,3 +49,21 @@ def test_latencies_are_appended_and_shown(folder, capsys):
     page = (folder / "small.html").read_text()
     assert f"gausstune network {folder / 'small.json'}" in page
     assert "p99" in page
+
+
+@pytest.mark.filterwarnings("ignore:small.*the default is kept")
+def test_layouts_are_chosen_from_tunings_in_both(folder, capsys):
+    network = str(folder / "small.json")
+    command = ["compile", network, "--layout", "chosen", "-o", str(folder / "chosen.so"), "--no-check"]
+    for logs in ([], ["--log", str(folder / "log")]):
+        assert main([*command, *logs]) == 2
+        assert "--layout: chosen chooses by --log" in capsys.readouterr().err
+    assert main(["network", network, "--layout", "NHWC", "--trials", "8", "--log", str(folder / "nhwc"), *MEASURING]) == 0
+    assert json.loads((folder / "nhwc" / "network.json").read_text())["asked"]["layout"] == "NHWC"
+    assert "conv2d_nhwc" in (folder / "nhwc" / "records.jsonl").read_text()
+    assert main(["network", network, "--layout", "NHWC", "--trials", "9", "--log", str(folder / "log"), *MEASURING]) == 2
+    assert "holds a tuning of the network as it comes and not in NHWC" in capsys.readouterr().err
+    assert main([*command, "--log", str(folder / "log"), "--log", str(folder / "nhwc")]) == 0
+    assert re.search("[1-4] of 7 functions run under a tuned schedule", capsys.readouterr().out)
+    assert (folder / "chosen.so").stat().st_size
+    assert (folder / "log" / "transpositions.jsonl").exists()
