@@ -9,7 +9,7 @@ The stages, in the order in which they are done:
 - `layouts`: the same in NHWC, and the layouts that a minimum cut chooses by both, with transpositions measured.
 - `metaschedule`: MetaSchedule's `tune_relax`, the same operators. It does not know how long it will go on either: one tuning
   with the largest budget of `--metaschedule-trials`, in rounds of the smallest.
-- `latency`: all of them and PyTorch take turns.
+- `latency`: all of them and PyTorch take turns, of so many runs that a network finds the caches as it left them.
 - `report`: `experiments/results/network_latency.{md,json,png}`, of what the other stages have found so far; turns of other
   networks, or with more forms, stay in it.
 
@@ -244,13 +244,9 @@ def _in_turns(
             print(f"{name}: {what} agrees with {'PyTorch' if torch else 'the untuned network'} to {apart:.1g}", flush=True)
         running.call(jobs.latencies, [3] * len(networks))  # the first runs wake threads and fill caches
         for turn in range(ROUNDS):
-            for group in (
-                {"untuned"},
-                networks.keys() - {"untuned"},
-            ):  # apart: it leaves caches cold, threads asleep
-                measured, device = running.call(jobs.latencies, [runs if what in group else 0 for what in networks])
-                for what, its in zip(networks, measured, strict=True):
-                    seconds[what] += its
+            for place, what in enumerate(networks):  # one after the other: a network's runs find the caches as it left them
+                measured, device = running.call(jobs.latencies, [runs if other == what else 0 for other in networks])
+                seconds[what] += measured[place]
             if torch is not None:
                 torch.seconds(3)
                 seconds["pytorch"] += torch.seconds(runs)
