@@ -150,7 +150,7 @@ def _latency(arguments: argparse.Namespace) -> None:
         if enough and all(done[what]["records"] == counts[what] for what in networks):
             continue
         measured, device = _in_turns(name, {what: each.compiled for what, each in networks.items()}, arguments)
-        turns = {"device": device, "timestamp": time.time()}
+        turns = {"device": device, "timestamp": time.time(), "turn": -(-arguments.runs // ROUNDS)}
         lines = [
             {
                 "what": what,

@@ -48,13 +48,15 @@ class Row:
 class Turns:
     """The forms of a network that took turns: only these are compared.
 
-    - `timestamp`: when they ended, in seconds since 1970.
     - `device`: what ran them.
+    - `timestamp`: when they ended, in seconds since 1970.
+    - `turn`: runs of a turn; the first finds the caches as another network left them.
     """
 
     network: str
     device: str
     timestamp: float
+    turn: int
     rows: tuple[Row, ...]
 
     @classmethod
@@ -96,15 +98,18 @@ def write(folder: Path, networks: Sequence[str], results: Path) -> None:
 
 
 def last_turns(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the last turns in a network's log of latencies; those of a version that did not date them do not count."""
-    lines = [line for line in log.read(folder / "latency.jsonl") if "tasks" in line]
+    """The lines of the last turns in a network's log of latencies; those of an earlier version do not count."""
+    lines = [line for line in log.read(folder / "latency.jsonl") if "turn" in line]
     return [line for line in lines if line["timestamp"] == lines[-1]["timestamp"]]
 
 
 def read(folder: Path, network: str) -> Turns | None:
     """The last turns of a network; None before there were any."""
     last = last_turns(folder)
-    return Turns(network, last[0]["device"], last[0]["timestamp"], tuple(_row(line, folder) for line in last)) if last else None
+    if not last:
+        return None
+    device, timestamp, turn = (last[0][name] for name in ("device", "timestamp", "turn"))
+    return Turns(network, device, timestamp, turn, tuple(_row(line, folder) for line in last))
 
 
 def _row(line: dict[str, Any], folder: Path) -> Row:
@@ -156,7 +161,7 @@ def table(every: Iterable[Turns]) -> str:
     for turns in every:
         lines += [
             "",
-            f"## {turns.network}, {turns.device}, {turns.when} UTC",
+            f"## {turns.network}, {turns.device}, turns of {turns.turn}, {turns.when} UTC",
             "",
             "| form | mean ms | variance ms^2 | p50 | p99 | runs | x PyTorch | search s | measured | peak GB | HV |",
             "|---|---|---|---|---|---|---|---|---|---|---|",

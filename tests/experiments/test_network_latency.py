@@ -18,7 +18,7 @@ def folder(tmp_path):
     """Latencies of one network, with the tunings behind them."""
     network = tmp_path / "resnet-18"
     seconds = {"untuned": 2.0, "gausstune, 20": 0.01, "metaschedule, 20": 0.02, "pytorch": 0.03}
-    turns = {"device": "a CPU, 2 threads", "timestamp": 1e9, "tasks": 2}
+    turns = {"device": "a CPU, 2 threads", "timestamp": 1e9, "turn": 3, "tasks": 2}
     log.append(network / "latency.jsonl", {"what": "untuned", "seconds": [9.0]} | turns | {"timestamp": 1.0})  # of other turns
     log.append(network / "latency.jsonl", *({"what": what, "seconds": [each] * 3} | turns for what, each in seconds.items()))
     round_ = {"seconds_searching": 1.0, "seconds_measuring": 2.0, "trials": 10}
@@ -35,7 +35,7 @@ def test_the_report_says_what_was_measured(folder, tmp_path):
     ours = turns["gausstune, 20"]
     assert (ours.mean, ours.search, ours.measured) == (pytest.approx(0.01), 12.0, 40)  # four rounds of six
     text = (tmp_path / "results" / "network_latency.md").read_text()
-    assert "## resnet-18, a CPU, 2 threads, 2001-09-09 01:46 UTC" in text
+    assert "## resnet-18, a CPU, 2 threads, turns of 3, 2001-09-09 01:46 UTC" in text
     # half the latency after half the time is an HV of 25, three times PyTorch's speed
     assert "| gausstune, 20 | 10.00 |" in text
     assert "| 3.00 | 12 | 40 | 2.00 | 25.0 |" in text
@@ -48,7 +48,7 @@ def stored(tmp_path):
 def test_turns_stay_in_the_report_until_others_tell_of_the_same_forms(folder, tmp_path):
     network_latency_report.write(folder, ["resnet-18"], tmp_path / "results")
     (first,) = stored(tmp_path)
-    later = {"device": "a CPU, 2 threads", "timestamp": 2e9, "tasks": 2}
+    later = {"device": "a CPU, 2 threads", "timestamp": 2e9, "turn": 1, "tasks": 2}
     log.append(folder / "resnet-18" / "latency.jsonl", {"what": "pytorch", "seconds": [0.04]} | later)
     network_latency_report.write(folder, ["resnet-18"], tmp_path / "results")
     assert [len(turns.rows) for turns in stored(tmp_path)] == [4, 1]
@@ -68,7 +68,7 @@ def test_chosen_layouts_cost_both_tunings(folder, tmp_path):
     shutil.copytree(network / "ours", network / "nhwc")
     log.append(
         network / "latency.jsonl",
-        {"what": "gausstune in chosen layouts, 20", "seconds": [0.01], "device": "", "timestamp": 2e9, "tasks": 2},
+        {"what": "gausstune in chosen layouts, 20", "seconds": [0.01], "device": "", "timestamp": 2e9, "turn": 1, "tasks": 2},
     )
     network_latency_report.write(folder, ["resnet-18"], tmp_path / "results")
     row = stored(tmp_path)[0].rows[0]
