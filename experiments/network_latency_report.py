@@ -212,6 +212,6 @@ def _draw(every: Sequence[Turns], path: Path) -> None:
         panel.grid(axis="x", alpha=0.3)
         untuned = turns["untuned"]
         told = f"; untuned {untuned.p50 * 1e3:.0f} ms" if untuned else ""
-        panel.set_title(f"{turns.network}, {turns.when}{told}", fontsize=9, loc="left")
+        panel.set_title(f"{turns.network}{told}\n{turns.when}, turns of {turns.turn}", fontsize=9, loc="left")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
