@@ -116,9 +116,7 @@ def _metaschedule(chosen: Sequence[Case], arguments: argparse.Namespace, complai
     with process(arguments.threads) as worker:
         for case in chosen:
             if not metaschedule.finished(case.searched, arguments.trials):
-                batch = min(
-                    metaschedule.BATCH, -(-arguments.trials // 2)
-                )  # its cost model has its say with few measurements, too
+                batch = min(metaschedule.BATCH, -(-arguments.trials // 2))  # two rounds at least: the second has a model
                 job = (metaschedule.tune, case.subject, case.searched, arguments.trials, batch)
                 outcome = worker.call(*job, limit=arguments.trials * CANDIDATE_LIMIT)
                 trials, seconds = metaschedule.spent(case.searched)

@@ -92,7 +92,10 @@ def _turns(case: Case, ours: Mapping[str, tuple[Case, Record]], torch: Torch | N
     times: dict[str, list[float | None]] = defaultdict(list)
     implementations: dict[str, str] = {}
     failure = ""
-    builds = {name: _Build(each, (jobs.build, each.subject, _config(each, best)), best) for name, (each, best) in ours.items()}
+    builds = {
+        name: _Build(each, (jobs.build, each.subject, best.config and each.task.own(best.config)), best)
+        for name, (each, best) in ours.items()
+    }
     if searched:
         job = metaschedule.build, case.subject, case.searched
         builds["metaschedule"] = _Build(case, job, next(iter(ours.values()))[1])
@@ -145,11 +148,6 @@ class _Build:
     case: Case
     job: tuple[Any, ...]
     best: Record
-
-
-def _config(case: Case, best: Record) -> Any:
-    """A measured configuration, whole: a log leaves the first factors out."""
-    return best.config and case.task.space.to_config(case.task.space.from_config(best.config))
 
 
 def _asked(torch: Torch, case: Case) -> dict[str, dict[str, Any]]:

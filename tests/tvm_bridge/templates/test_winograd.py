@@ -14,7 +14,7 @@ from tvm.script import relax as R
 
 from tests.tvm_bridge.templates import cpu_checks as checks
 from tvm_bridge import packing, templates
-from tvm_bridge.convolution import LAYOUTS, Conv2d
+from tvm_bridge.convolution import LAYOUTS, Conv2d, reordered
 from tvm_bridge.templates.cpu import VectorUnit
 from tvm_bridge.templates.winograd_predicate import tile_extents
 
@@ -80,11 +80,31 @@ class Residual:
         return result
 
 
-def test_epilogue_is_carried():
-    workload = Conv2d((2, 16, 8, 7), (6, 16, 3, 3), padding=(1, 1, 1, 1))
-    inputs = data, weight, bias, shortcut = checks.normal(workload.data, workload.weight, (1, 6, 1, 1), workload.output)
+@I.ir_module
+class ResidualInChannelsLast:
+    """The same in NHWC."""
+
+    @R.function
+    def main(
+        data: R.Tensor((2, 8, 7, 16), "float32"),
+        weight: R.Tensor((3, 3, 16, 6), "float32"),
+        bias: R.Tensor((1, 1, 1, 6), "float32"),
+        shortcut: R.Tensor((2, 8, 7, 6), "float32"),
+    ):
+        with R.dataflow():
+            convolved = R.nn.conv2d(data, weight, padding=(1, 1, 1, 1), data_layout="NHWC", kernel_layout="HWIO")
+            result = R.nn.silu(R.add(R.add(convolved, bias), shortcut))
+            R.output(result)
+        return result
+
+
+@pytest.mark.parametrize(("layout", "module"), [("NCHW", Residual), ("NHWC", ResidualInChannelsLast)])
+def test_epilogue_is_carried(layout, module):
+    workload = Conv2d((2, 16, 8, 7), (6, 16, 3, 3), padding=(1, 1, 1, 1), layout=layout)
+    per_filter = reordered((1, 6, 1, 1), "NCHW", layout)
+    inputs = data, weight, bias, shortcut = checks.normal(*workload.shapes[:2], per_filter, workload.shapes[2])
     before = workload.reference(data, weight) + bias + shortcut
-    function = checks.scheduled(workload, tiled(workload, 4), function=checks.fused(Residual))
+    function = checks.scheduled(workload, tiled(workload, 4), function=checks.fused(module))
     checks.computes(function, inputs, before / (1 + np.exp(-before)))
 
 
