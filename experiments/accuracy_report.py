@@ -11,6 +11,7 @@ from pathlib import Path
 from experiments import log
 from experiments.ablations import ABLATIONS
 from experiments.accuracy import COLUMNS
+from experiments.command import pyplot
 
 RESULTS = Path(__file__).parent / "results"
 SETTING = ("device", "sources", "rows", "points", "selection", "judge")
@@ -114,8 +115,8 @@ def _section(setting: tuple, figures: Summary, lines: Sequence[Mapping]) -> str:
 
 def _draw(summaries: Mapping[tuple, Summary], path: Path) -> None:
     """For the larger tuning sets: a panel for each figure, a row for each surrogate, a mark for each selection."""
-    from matplotlib import pyplot
-
+    if (plot := pyplot("surrogate_accuracy")) is None:
+        return
     largest = max(setting[3] for setting in summaries)
     shown = {
         (setting[4], setting[5]): figures
@@ -123,7 +124,7 @@ def _draw(summaries: Mapping[tuple, Summary], path: Path) -> None:
         if setting[:4] == ("gtx1650 and rtx3080", "same", "admitted", largest)
     }
     names = [name for name in reversed(ABLATIONS) if any(name in figures for figures in shown.values())]
-    figure, panels = pyplot.subplots(2, len(COLUMNS), figsize=(18, 8), sharey=True, layout="constrained")
+    figure, panels = plot.subplots(2, len(COLUMNS), figsize=(18, 8), sharey=True, layout="constrained")
     for row, judge in zip(panels, JUDGED, strict=True):
         for panel, column in zip(row, COLUMNS, strict=True):
             for marker, colour, selection in zip("o^s", ("tab:blue", "tab:orange", "tab:green"), SELECTED, strict=True):
@@ -140,4 +141,4 @@ def _draw(summaries: Mapping[tuple, Summary], path: Path) -> None:
     panels[0, 0].legend(title="tuning set", fontsize=8)
     figure.suptitle(f"{largest} points of a new layer: means over the layers of ResNet-18 on two GPUs")
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    plot.close(figure)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments import log
+from experiments.command import pyplot
 
 RESULTS = Path(__file__).parent / "results"
 BUDGETS = (8, 16, 32, 64, 128, 256)
@@ -208,13 +209,13 @@ def _judged(lines: Iterable[Mapping]) -> list[str]:
 
 def _draw(curves: Mapping[tuple[str, str], Curves], path: Path) -> None:
     """A panel for each setting: the mean over tasks, and between the quartiles of the tasks."""
-    from matplotlib import pyplot
-
+    if not curves or (plot := pyplot("method_comparison")) is None:
+        return
     columns = min(3, len(curves))
     rows = -(-len(curves) // columns)
-    figure, panels = pyplot.subplots(rows, columns, figsize=(6 * columns, 4.5 * rows), squeeze=False, layout="constrained")
+    figure, panels = plot.subplots(rows, columns, figsize=(6 * columns, 4.5 * rows), squeeze=False, layout="constrained")
     names = list(dict.fromkeys(method for methods in curves.values() for method in methods))
-    colours = dict(zip(names, pyplot.get_cmap("tab20").colors, strict=False))
+    colours = dict(zip(names, plot.get_cmap("tab20").colors, strict=False))
     for panel, ((tasks, history), methods) in zip(panels.flat, curves.items(), strict=False):
         for method, curve in methods.items():
             ours = method == "gausstune"
@@ -232,4 +233,4 @@ def _draw(curves: Mapping[tuple[str, str], Curves], path: Path) -> None:
     for panel in list(panels.flat)[len(curves) :]:
         panel.remove()
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    plot.close(figure)

@@ -27,12 +27,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from experiments import cpu_kernels_report, log, metaschedule, roofline
+from experiments.command import ended
 from experiments.kernel_cases import Case, Missing, cases, process, target
 from experiments.kernel_comparison import compared
 from experiments.random_kernels import sampled
 from experiments.torch_convolution import Torch
-from tvm_bridge import DeviceError, Local, TuningError, tune
-from tvm_bridge.arguments import Parser, fail, positive
+from tvm_bridge import Local, TuningError, tune
+from tvm_bridge.arguments import Parser, positive
 from tvm_bridge.progress import Progress
 from tvm_bridge.target import host_cores
 
@@ -62,17 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         complaints.append(text)
         print(f"cpu_kernels: {text}", file=sys.stderr, flush=True)
 
-    try:
+    def work() -> int:
         chosen = cases(arguments.networks, arguments.layers, arguments.threads, arguments.out)
         for stage, do in STAGES.items():
             if stage in arguments.stages:
                 do(chosen, arguments, complain)
-    except (ValueError, DeviceError, FileNotFoundError) as error:
-        return fail("cpu_kernels", error)
-    except KeyboardInterrupt:
-        print(f"cpu_kernels: stopped; {arguments.out} keeps what was found, the same command goes on", file=sys.stderr)
-        return 130
-    return 1 if complaints else 0
+        return 1 if complaints else 0
+
+    return ended("cpu_kernels", work, f"{arguments.out} keeps what was found")
 
 
 Complain = Callable[[str], None]

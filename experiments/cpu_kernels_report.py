@@ -1,107 +1,23 @@
-"""Tables and picture of the comparison of CPU kernels, from the logs that its other stages have written."""
+"""Tables of the comparison of CPU kernels, and its picture, from the logs that its other stages have written."""
 
 from __future__ import annotations
 
 import json
 import statistics
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 
-import numpy as np
-
 from experiments import log
-from experiments.kernel_comparison import OURS
-from experiments.random_kernels import SLOW, shares
+from experiments.kernel_picture import draw
+from experiments.kernel_rows import OTHERS, Row, grouped, means, ratios
+from experiments.random_kernels import LONG, SLOW, shares
 from experiments.roofline import Peaks
-from experiments.torch_convolution import KERNELS
 
 RESULTS = Path(__file__).parent / "results"
-OTHERS = {
-    "metaschedule": "MetaSchedule",
-    "torch": "PyTorch",
-    "torch_channels_last": "PyTorch channels last",
-    "onednn": "oneDNN",
-}
-GROUPS = {
-    "dense": ("dense",),
-    "pointwise": ("pointwise",),
-    "dense and pointwise": ("dense", "pointwise"),
-    "depthwise": ("depthwise",),
-    "all": ("dense", "pointwise", "depthwise"),
-}
 FALLS_SHORT = 0.85
 """A layer below this share of oneDNN's throughput is named."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A layer: everybody's GFLOPS by median, counting the direct algorithm's operations.
-
-    Of oneDNN it is the faster of two kernels, that for the layout of its own choice and that for channels last; `kernel` is its
-    name. Of ours it is the faster one, too: that for NCHW or that for channels last, by `algorithm`. `tuning` has the
-    measurements and the seconds of both tunings, `torch` PyTorch's version. `limit` is the roofline, by `bound`; None where the
-    machine's peaks are not known.
-    """
-
-    layer: str
-    group: str
-    algorithm: str
-    gflops: dict[str, float]
-    kernel: str
-    operations: int
-    bytes: int
-    tuning: dict[str, list[float | None]]
-    torch: str | None
-    limit: float | None = None
-    bound: str = ""
-
-    @classmethod
-    def of(cls, line: Mapping) -> Row:
-        """The row of a line of the comparison's log."""
-        gflops = {
-            name: line["operations"] / statistics.median(turns) / 1e9
-            for name, turns in line["times"].items()
-            if turns and None not in turns
-        }
-        ours, algorithm = _fastest(gflops, OURS, {name: kernel["algorithm"] for name, kernel in line["kernels"].items()})
-        onednn, kernel = _fastest(gflops, KERNELS, line["implementations"])
-        others = {name: speed for name, speed in gflops.items() if name not in (*OURS, *KERNELS)}
-        return cls(
-            line["layer"],
-            line["group"],
-            algorithm,
-            {"ours": ours} | others | ({"onednn": onednn} if onednn else {}),
-            kernel,
-            line["operations"],
-            line["bytes"],
-            line["tuning"],
-            line["torch"],
-        )
-
-    def below(self, peaks: Peaks | None) -> Row:
-        """The row with the limit that a machine's peaks set."""
-        limit, bound = peaks.limit(self.operations, self.bytes) if peaks else (None, "")
-        return replace(self, limit=limit, bound=bound)
-
-    @property
-    def network(self) -> str:
-        """The first word of the layer's name."""
-        return self.layer.partition(" ")[0]
-
-    def ratio(self, other: str) -> float | None:
-        """Our throughput as a multiple of another's."""
-        return self.gflops["ours"] / self.gflops[other] if other in self.gflops else None
-
-    @property
-    def share(self) -> float | None:
-        """The share of the limit that ours reaches."""
-        return self.gflops["ours"] / self.limit if self.limit else None
-
-    def __str__(self) -> str:
-        return f"{self.layer}: " + ", ".join(f"{name} {speed:.0f}" for name, speed in self.gflops.items()) + " GFLOPS"
 
 
 def write(folder: Path, results: Path) -> None:
@@ -130,7 +46,7 @@ def write(folder: Path, results: Path) -> None:
     stored = {
         "device": device,
         "peaks": asdict(peaks) if peaks else None,
-        "means": {name: means(rows, name) for name in GROUPS},
+        "means": {name: means(group) for name, group in grouped(rows).items()},
         "rows": [asdict(row) for row in rows],
         "random": random,
     }
@@ -138,27 +54,7 @@ def write(folder: Path, results: Path) -> None:
     path.write_text(json.dumps(stored, indent=1) + "\n")
     sections = [_heading(rows, device, peaks), _summary(rows), *_tables(rows), _tuning(rows), _random(random)]
     (results / "cpu_kernels.md").write_text("\n\n".join(filter(None, sections)) + "\n")
-    _draw(rows, device, results / "cpu_kernels.png")
-
-
-def _fastest(gflops: Mapping[str, float], names: Sequence[str], called: Mapping[str, str]) -> tuple[float, str]:
-    """The throughput of the fastest kernel of some, and what it is called, with its layout; 0 and nothing if there is none."""
-    name = max(gflops.keys() & names, key=lambda name: gflops[name], default=None)
-    if name is None:
-        return 0.0, ""
-    return gflops[name], called.get(name, "") + (" (channels last)" if name.endswith("channels_last") else "")
-
-
-def means(rows: Iterable[Row], name: str) -> dict[str, float]:
-    """Geometric means over a group's layers: ours as a multiple of each other's, and as a share of the limit."""
-    return {column: statistics.geometric_mean(values) for column, values in _present(rows, name).items() if values}
-
-
-def _present(rows: Iterable[Row], name: str) -> dict[str, list[float]]:
-    """Of a group's layers what the means are over, without those that lack it."""
-    group = [row for row in rows if row.group in GROUPS[name]]
-    columns = {other: [row.ratio(other) for row in group] for other in OTHERS} | {"share": [row.share for row in group]}
-    return {column: [value for value in values if value is not None] for column, values in columns.items()}
+    draw(rows, device, results / "cpu_kernels.png")
 
 
 def _heading(rows: Sequence[Row], device: str, peaks: Peaks | None) -> str:
@@ -199,11 +95,9 @@ def _summary(rows: Sequence[Row]) -> str:
         f"| ours as a multiple of | layers | {' | '.join(OTHERS.values())} | share of the limit |",
         "|---" * (len(OTHERS) + 3) + "|",
     ]
-    for name, groups in GROUPS.items():
-        present, count = _present(rows, name), sum(row.group in groups for row in rows)
-        if count:
-            cells = " | ".join(_mean(present[column], count) for column in (*OTHERS, "share"))
-            table.append(f"| {name} | {count} | {cells} |")
+    for name, group in grouped(rows).items():
+        cells = (_mean(values, len(group)) for values in ratios(group).values())
+        table.append(f"| {name} | {len(group)} | {' | '.join(cells)} |")
     short = [row for row in rows if (ratio := row.ratio("onednn")) is not None and ratio < FALLS_SHORT]
     named = ", ".join(f"{row.layer} ({row.ratio('onednn'):.2f})" for row in short)
     judged = any("onednn" in row.gflops for row in rows)
@@ -222,11 +116,11 @@ def _tables(rows: Sequence[Row]) -> list[str]:
     """A table for each network."""
     sections = []
     for network, group in groupby(rows, key=lambda row: row.network):
-        ratios = " | ".join(f"/ {name}" for name in OTHERS.values())
+        multiples = " | ".join(f"/ {name}" for name in OTHERS.values())
         table = [
             f"## {network}",
             "",
-            f"| layer | untuned | ours | {' | '.join(OTHERS.values())} | {ratios} | limit | share | bound by | algorithm "
+            f"| layer | untuned | ours | {' | '.join(OTHERS.values())} | {multiples} | limit | share | bound by | algorithm "
             "| oneDNN's kernel |",
             "|---" * (2 * len(OTHERS) + 8) + "|",
         ]
@@ -274,49 +168,15 @@ def _random(found: Sequence[Mapping]) -> str:
     for line in found:
         cells = (line["layer"], line["configurations"], f"{line['near']:.0%}", line["failed"], f"{line['compile']:.2f}")
         table.append(f"| {' | '.join(map(str, cells))} |")
+    count = sum(line["configurations"] for line in found)
     near, slowest = min(line["near"] for line in found), max(line["compile"] for line in found)
-    table.append(f"| worst | {sum(line['configurations'] for line in found)} | {near:.0%} | | {slowest:.2f} |")
-    return "\n".join(table)
+    table.append(f"| worst | {count} | {near:.0%} | {max(line['failed'] for line in found)} | {slowest:.2f} |")
+    close, long = (sum(line[name] * line["configurations"] for line in found) / count for name in ("near", "long"))
+    summary = (
+        f"Of all {count}, {close:.1%} are within {SLOW:g}x of their layer's best; {long:.1%} compile longer than {LONG:g} s."
+    )
+    return "\n".join([*table, "", summary])
 
 
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _draw(rows: Sequence[Row], device: str, path: Path) -> None:
-    """A panel for each network: everybody as a multiple of oneDNN, the limit as a line."""
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        print("cpu_kernels: no picture; install the extra 'plot' for it", file=sys.stderr)
-        return
-    shown = [row for row in rows if "onednn" in row.gflops]
-    networks = [(network, list(group)) for network, group in groupby(shown, key=lambda row: row.network)]
-    if not networks:
-        print("cpu_kernels: no picture, which shows multiples of oneDNN; compare with --torch-python", file=sys.stderr)
-        return
-    figure, panels = pyplot.subplots(
-        len(networks), figsize=(13, 3.4 * len(networks)), squeeze=False, sharey=True, layout="constrained"
-    )
-    markers = {"ours": ("o", "tab:red", 9), "metaschedule": ("s", "tab:blue", 5), "torch": ("^", "tab:orange", 6)}
-    markers["torch_channels_last"] = ("v", "tab:green", 6)
-    names = {"ours": "ours", **OTHERS}
-    for panel, (network, group) in zip(panels.flat, networks, strict=True):
-        places = range(len(group))
-        panel.axhline(1, color="black", linewidth=1, label="oneDNN's kernel")
-        for name, (marker, colour, size) in markers.items():
-            heights = [row.gflops[name] / row.gflops["onednn"] if name in row.gflops else np.nan for row in group]
-            panel.plot(places, heights, marker, color=colour, markersize=size, label=names[name], alpha=0.85)
-        limits = np.array([row.limit / row.gflops["onednn"] if row.limit else np.nan for row in group])
-        panel.hlines(limits, np.subtract(places, 0.4), np.add(places, 0.4), color="grey", linewidth=2, label="roofline")
-        panel.set_yscale("log", base=2)
-        panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}x")
-        panel.set_xticks(places, [row.layer.partition(" ")[2] for row in group], rotation=30, ha="right", fontsize=8)
-        panel.set_ylabel("throughput / oneDNN's")
-        panel.set_title(network, fontsize=10, loc="left")
-        panel.grid(axis="y", alpha=0.3)
-    panels[0, 0].set_title(device, fontsize=9, loc="right")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)

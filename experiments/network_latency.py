@@ -31,11 +31,11 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments import log, metaschedule, metaschedule_network, network_latency_report
+from experiments.command import ended
 from experiments.kernel_cases import process, target
 from experiments.memory import PeakMemory
 from experiments.torch_networks import TorchNetwork
 from tvm_bridge.arguments import Parser, fail, positive
-from tvm_bridge.measure.base import DeviceError
 from tvm_bridge.network import jobs
 from tvm_bridge.network.compile import TOLERANCE, CompiledNetwork, compile_network
 from tvm_bridge.network.extract import Extraction, extract_tasks
@@ -71,16 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if min(arguments.trials) < ROUND:
         return fail("network_latency", ValueError(f"--trials: {min(arguments.trials)} is less than a round, {ROUND}."))
     arguments.folder = arguments.out / f"{arguments.threads}-threads"
-    try:
-        for stage, work in STAGES.items():
+
+    def work() -> int:
+        for stage, do in STAGES.items():
             if stage in arguments.stages:
-                work(arguments)
-    except (ValueError, OSError, RuntimeError, DeviceError) as error:
-        return fail("network_latency", error)
-    except KeyboardInterrupt:
-        print("network_latency: stopped; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+                do(arguments)
+        return 0
+
+    return ended("network_latency", work, f"{arguments.out} keeps what was found")
 
 
 def _extraction(name: str, arguments: argparse.Namespace) -> Extraction:
@@ -143,7 +141,7 @@ def _latency(arguments: argparse.Namespace) -> None:
     """Run the networks in turns, unless as many runs of the same measurements are known."""
     for name in arguments.networks:
         networks = dict(_compiled(name, arguments))
-        counts = {what: len(_records(each.folder)) for what, each in networks.items()}
+        counts = {what: each.measured for what, each in networks.items()}
         done = {line["what"]: line for line in network_latency_report.last_turns(arguments.folder / name)}
         wanted = {*networks, *(["pytorch"] if arguments.torch_python else [])}
         enough = wanted <= set(done) and all(len(done[what]["seconds"]) >= arguments.runs for what in wanted)
@@ -164,10 +162,10 @@ def _latency(arguments: argparse.Namespace) -> None:
 
 
 class _Form(NamedTuple):
-    """A compiled network, the folder of the measurements that it rests on, and how many tasks were tuned there."""
+    """A compiled network, how many measurements there are of the tuning that it rests on, and of how many tasks."""
 
     compiled: CompiledNetwork
-    folder: Path
+    measured: int
     tasks: int
 
 
@@ -175,12 +173,12 @@ def _compiled(name: str, arguments: argparse.Namespace) -> Iterator[tuple[str, _
     """The compiled networks by what they are."""
     extraction, folder = _extraction(name, arguments), arguments.folder / name
     tasks = len(extraction.tasks)
-    yield "untuned", _Form(compile_network(extraction), folder, tasks)
+    yield "untuned", _Form(compile_network(extraction), 0, tasks)
     records = _records(folder / "ours")
     for each in arguments.trials:
         if _measured(records) >= each * tasks:
             first = first_measurements(records, each * tasks)
-            yield f"gausstune, {each}", _Form(compile_network(extraction, log=first, check=False), folder / "ours", tasks)
+            yield f"gausstune, {each}", _Form(compile_network(extraction, log=first, check=False), len(records), tasks)
     yield from _in_layouts(extraction, folder, arguments)
     searched = folder / "metaschedule"
     for each in arguments.metaschedule_trials:
@@ -188,7 +186,8 @@ def _compiled(name: str, arguments: argparse.Namespace) -> Iterator[tuple[str, _
         if metaschedule.spent(searched)[0] >= trials or metaschedule.finished(searched, trials):
             theirs = metaschedule_network.prepared(extraction)
             database = metaschedule_network.first_rounds(searched, trials, folder / f"metaschedule-{each}")
-            yield f"metaschedule, {each}", _Form(compile_network(theirs, database=database, check=False), searched, tasks)
+            measured = metaschedule.spent(searched)[0]
+            yield f"metaschedule, {each}", _Form(compile_network(theirs, database=database, check=False), measured, tasks)
 
 
 def _in_layouts(extraction: Extraction, folder: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, _Form]]:
@@ -200,12 +199,12 @@ def _in_layouts(extraction: Extraction, folder: Path, arguments: argparse.Namesp
         each for each in arguments.trials if all(each * n <= _measured(its) for its, n in zip(known, tasks, strict=True))
     ]
     if budgets:
-        each, place = max(budgets), folder / "nhwc"
+        each, count = max(budgets), len(known[1])
         ours, theirs = (first_measurements(its, each * n) for its, n in zip(known, tasks, strict=True))
-        yield f"gausstune in NHWC, {each}", _Form(compile_network(converted, log=theirs, check=False), place, tasks[1])
+        yield f"gausstune in NHWC, {each}", _Form(compile_network(converted, log=theirs, check=False), count, tasks[1])
         both = [*ours, *theirs]
         chosen = extract_tasks(_choice(network, both, folder, arguments).network, extraction.target)
-        yield f"gausstune in chosen layouts, {each}", _Form(compile_network(chosen, log=both, check=False), place, tasks[1])
+        yield f"gausstune in chosen layouts, {each}", _Form(compile_network(chosen, log=both, check=False), count, tasks[1])
 
 
 def _records(folder: Path) -> list[Record]:

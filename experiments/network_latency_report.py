@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from experiments import log, metaschedule
+from experiments.command import pyplot
 from tvm_bridge.network.benchmark import Latency, hypervolume
 
 RESULTS = Path(__file__).parent / "results"
@@ -24,7 +25,8 @@ TUNINGS = {"gausstune": ("ours",), "gausstune in NHWC": ("nhwc",), "gausstune in
 class Row:
     """A network in one form.
 
-    - `what`: "untuned", "gausstune, 20", "metaschedule, 20" or "pytorch".
+    - `what`: "untuned", "gausstune, 20", "gausstune in NHWC, 20", "gausstune in chosen layouts, 20", "metaschedule, 20" or
+      "pytorch".
     - `mean`, `p50`, `p90`, `p99`: of its latencies, in seconds; `variance` in square seconds.
     - `runs`: how many latencies.
     - `search`: seconds of tuning; None for what was not tuned.
@@ -188,17 +190,14 @@ def _hypervolume(row: Row, turns: Turns) -> str:
 
 def _draw(every: Sequence[Turns], path: Path) -> None:
     """A panel for each turns: medians as bars, up to the 99th percentile as lines; the untuned one is told in the title."""
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        print("network_latency: no picture; install the extra 'plot' for it", file=sys.stderr)
+    if (plot := pyplot("network_latency")) is None:
         return
     shown = [(turns, [row for row in turns.rows if row.what != "untuned"]) for turns in every]
     shown = [(turns, rows) for turns, rows in shown if any(row.search is not None for row in rows)]
     if not shown:
         print("network_latency: no picture, which shows tuned networks", file=sys.stderr)
         return
-    figure, panels = pyplot.subplots(1, len(shown), figsize=(4.5 * len(shown), 3.6), squeeze=False, layout="constrained")
+    figure, panels = plot.subplots(1, len(shown), figsize=(4.5 * len(shown), 3.6), squeeze=False, layout="constrained")
     for panel, (turns, rows) in zip(panels.flat, shown, strict=True):
         places = range(len(rows))
         medians, tails = (np.array([getattr(row, name) for row in rows]) * 1e3 for name in ("p50", "p99"))
@@ -214,4 +213,4 @@ def _draw(every: Sequence[Turns], path: Path) -> None:
         told = f"; untuned {untuned.p50 * 1e3:.0f} ms" if untuned else ""
         panel.set_title(f"{turns.network}{told}\n{turns.when}, turns of {turns.turn}", fontsize=9, loc="left")
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    plot.close(figure)

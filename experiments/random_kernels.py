@@ -20,6 +20,8 @@ REFERENCE_LIMIT = 300.0
 """Seconds that a layer's reference may take."""
 SLOW = 4.0
 """A configuration is near the best if it takes at most so many times as long."""
+LONG = 1.0
+"""Seconds that hardly any build should take."""
 
 
 def sampled(chosen: Iterable[Case], count: int, known: Iterable[Mapping]) -> Iterator[dict]:
@@ -63,7 +65,7 @@ def sampled(chosen: Iterable[Case], count: int, known: Iterable[Mapping]) -> Ite
 
 
 def shares(lines: Iterable[Mapping], compared: Iterable[Mapping]) -> list[dict]:
-    """Of each layer's random configurations: the share near the best, how many failed, the 99th percentile of compile seconds.
+    """Of each layer's random configurations: the share near the best, how many failed, how long they compiled.
 
     The best is the fastest that is known in the layer's own layout, of the comparison or of the random ones.
     """
@@ -74,6 +76,7 @@ def shares(lines: Iterable[Mapping], compared: Iterable[Mapping]) -> list[dict]:
     found = []
     for layer, group in grouped.items():
         seconds = np.array([line["seconds"] or np.inf for line in group])
+        builds = np.array([line["build"] for line in group])
         fastest = min(best.get(layer, np.inf), seconds.min())
         found.append(
             {
@@ -81,7 +84,8 @@ def shares(lines: Iterable[Mapping], compared: Iterable[Mapping]) -> list[dict]:
                 "configurations": len(group),
                 "near": float(np.mean(np.isfinite(seconds) & (seconds <= SLOW * fastest))),
                 "failed": sum(line["seconds"] is None for line in group),
-                "compile": float(np.quantile([line["build"] for line in group], 0.99)),
+                "compile": float(np.quantile(builds, 0.99)),
+                "long": float(np.mean(builds > LONG)),
             }
         )
     return found

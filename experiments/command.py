@@ -1,0 +1,30 @@
+"""What the experiments' command lines share: errors as one line, Ctrl-C that says what is kept, pictures where there can be."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tvm_bridge.arguments import fail
+
+
+def ended(program: str, work: Callable[[], int], kept: str) -> int:
+    """Do a program's work; returns its exit code, 2 after an error, 130 after Ctrl-C, when `kept` is said."""
+    try:
+        return work()
+    except (ValueError, OSError, LookupError, ImportError, ArithmeticError, RuntimeError) as error:
+        return fail(program, error)
+    except KeyboardInterrupt:
+        print(f"{program}: stopped; {kept}, the same command goes on", file=sys.stderr)
+        return 130
+
+
+def pyplot(program: str) -> Any:
+    """Matplotlib's pyplot; None, and a line that names the extra, where it is not installed."""
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        print(f"{program}: no picture; install the extra 'plot' for it", file=sys.stderr)
+        return None
+    return pyplot
