@@ -45,26 +45,47 @@ def bao(
     - `limit`: the most neighbours that are looked at, drawn at random where there are more; the paper looks at all.
 
     **Returns:** a search that ends when the space is exhausted.
+
+    **Raises:** `ValueError` for a number out of range.
     """
+    check_walk(members=members, radius=radius, tau=tau, eta=eta, batch=batch, limit=limit)
     model = BootstrapEnsemble(surrogate, members=members)
-    centre = knobs[np.argmax(throughput)]  # line 1
-    deployed = [float(np.max(throughput))]
-    while True:
-        key, *keys = jax.random.split(key, 5)
-        calm = len(deployed) >= 2 and change(deployed[-1], deployed[-2]) < eta  # lines 4-6
-        reach = tau * radius if calm else radius
-        candidates = space.neighbours(centre, reach, limit=limit, key=keys[0])  # lines 3 and 7
-        candidates = candidates[~Pool(knobs, space.shape).contains(candidates)]
-        if not len(candidates):
-            candidates = space.sample(keys[1], limit, exclude=knobs)
-        if not len(candidates):
-            return
-        tuned = model.fit(space.features(knobs), throughput, key=keys[2])
-        chosen = highest(space, tuned.scorer(), candidates, batch, key=keys[3])  # line 10
-        measured = yield chosen  # line 11
-        centre = chosen[np.argmax(measured)]
-        deployed.append(float(np.max(measured)))
-        knobs, throughput = np.concatenate([knobs, chosen]), np.concatenate([throughput, measured])  # line 12
+
+    def search() -> Search:
+        known, values, next_key = knobs, throughput, key
+        centre = known[np.argmax(values)]  # line 1
+        deployed = [float(np.max(values))]
+        while True:
+            next_key, *keys = jax.random.split(next_key, 5)
+            calm = len(deployed) >= 2 and change(deployed[-1], deployed[-2]) < eta  # lines 4-6
+            reach = tau * radius if calm else radius
+            candidates = space.neighbours(centre, reach, limit=limit, key=keys[0])  # lines 3 and 7
+            candidates = candidates[~Pool(known, space.shape).contains(candidates)]
+            if not len(candidates):
+                candidates = space.sample(keys[1], limit, exclude=known)
+            if not len(candidates):
+                return
+            tuned = model.fit(space.features(known), values, key=keys[2])
+            chosen = highest(space, tuned.scorer(), candidates, batch, key=keys[3])  # line 10
+            measured = yield chosen  # line 11
+            centre = chosen[np.argmax(measured)]
+            deployed.append(float(np.max(measured)))
+            known, values = np.concatenate([known, chosen]), np.concatenate([values, measured])  # line 12
+
+    return search()
+
+
+def check_walk(*, members: int, radius: float, tau: float, eta: float, batch: int, limit: int) -> None:
+    """Refuse what `bao` would refuse, before there is anything to walk from.
+
+    **Raises:** `ValueError` naming the number out of range.
+    """
+    for name, value, least in (("members", members, 2), ("batch", batch, 1), ("limit", limit, 1)):
+        if value < least:
+            raise ValueError(f"{name}: {value} must be at least {least}.")
+    for name, number in (("radius", radius), ("tau", tau), ("eta", eta)):
+        if not number >= 0:
+            raise ValueError(f"{name}: {number} must not be negative.")
 
 
 def change(latest: float, previous: float) -> float:

@@ -104,7 +104,8 @@ class Driver:
     def advance(self, trials: int) -> int:
         """Measure up to so many more configurations; returns how many it were, fewer only if the search has stopped.
 
-        **Raises:** `ValueError` if the method yields an empty batch, which could go on for ever.
+        **Raises:** `ValueError` if the method yields an empty batch, which could go on for ever; `RuntimeError` if `measure`
+        leaves a configuration without a result.
         """
         before, goal = self.trials, self.trials + trials
         while self.trials < goal and not self.stopped:  # a method may think for minutes: not for what nobody will measure
@@ -160,6 +161,10 @@ class Driver:
         self.seconds_measuring += time.perf_counter() - before
         arrived = self._results[first : first + len(part)]
         if finished < len(part):
+            if not self._late():
+                raise RuntimeError(
+                    f"measure: it gave {finished} results for {len(part)} configurations; it must answer for each."
+                )
             self.trials += finished
             self.best = max(self.best, float(arrived.max()))
             self._ended = "time limit"

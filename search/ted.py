@@ -83,11 +83,7 @@ def bted(
 
     **Raises:** `ValueError` if `count` is not among 1 to `pool`, `batches` is not positive or mu is not above 0.
     """
-    if not 1 <= count <= pool:
-        raise ValueError(f"count: {count} must be between 1 and the size of a pool, {pool}.")
-    if batches < 1:
-        raise ValueError(f"batches: {batches} must be at least 1.")
-    _check_regularisation(mu)
+    check_settings(count=count, mu=mu, pool=pool, batches=batches)
     if len(spaces := space.by_part()) > 1:
         keys = jax.random.split(key, len(spaces))
         chosen = [
@@ -100,6 +96,18 @@ def bted(
         return drawn
     rows, picked = _bted(*_padded(space.features(drawn), pool * batches), batches, count, jnp.float32(mu))
     return drawn[np.asarray(rows)[np.asarray(picked)]]
+
+
+def check_settings(*, count: int, mu: float, pool: int, batches: int) -> None:
+    """Refuse what `bted` would refuse, before there is anything to choose from.
+
+    **Raises:** `ValueError` naming the number out of range.
+    """
+    if not 1 <= count <= pool:
+        raise ValueError(f"count: {count} must be between 1 and the size of a pool, {pool}.")
+    if batches < 1:
+        raise ValueError(f"batches: {batches} must be at least 1.")
+    _check_regularisation(mu)
 
 
 @eqx.filter_jit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from search.driver import Search
 from search.history import Source
 from search.methods.autotvm import autotvm
 from search.space import KnobSpace
-from search.ted import bted
+from search.ted import bted, check_settings
 
 
 def bted_search(
@@ -38,5 +39,11 @@ def bted_search(
     **Raises:** `ValueError` for a number out of range, `ImportError` naming the extra if XGBoost is needed and missing.
     """
     first_key, search_key = jax.random.split(key)
-    first = bted(space, key=first_key, count=plan, mu=mu, pool=pool, batches=batches)
-    yield from autotvm(space, key=search_key, history=history, first=first, plan=plan, **options)
+    check_settings(count=plan, mu=mu, pool=pool, batches=batches)
+    tuner = partial(autotvm, space, key=search_key, history=history, plan=plan, **options)
+    tuner()  # a generator that has not begun: what it refuses is refused now, not after a first plan
+
+    def search() -> Search:
+        yield from tuner(first=bted(space, key=first_key, count=plan, mu=mu, pool=pool, batches=batches))
+
+    return search()

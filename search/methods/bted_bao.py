@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 from jaxtyping import PRNGKeyArray
 
-from search.bao import bao
+from search.bao import bao, check_walk
 from search.driver import Search
 from search.space import KnobSpace
-from search.ted import bted
+from search.ted import bted, check_settings
 from surrogates.base import Surrogate
 from surrogates.xgboost import XGBoost
 
@@ -42,22 +44,16 @@ def bted_bao(
     """
     if first < 2:
         raise ValueError(f"first: {first} must be at least 2, from which the models learn.")
+    check_settings(count=first, mu=mu, pool=pool, batches=batches)
+    walk: dict[str, Any] = {"members": members, "radius": radius, "tau": tau, "eta": eta, "batch": batch, "limit": limit}
+    check_walk(**walk)
     model = XGBoost() if surrogate is None else surrogate
-    first_key, walk_key = jax.random.split(key)
-    start = bted(space, key=first_key, count=first, mu=mu, pool=pool, batches=batches)
-    if not len(start):
-        return
-    throughput = yield start
-    yield from bao(
-        space,
-        start,
-        throughput,
-        key=walk_key,
-        surrogate=model,
-        members=members,
-        radius=radius,
-        tau=tau,
-        eta=eta,
-        batch=batch,
-        limit=limit,
-    )
+
+    def search() -> Search:
+        first_key, walk_key = jax.random.split(key)
+        start = bted(space, key=first_key, count=first, mu=mu, pool=pool, batches=batches)
+        if len(start):
+            throughput = yield start
+            yield from bao(space, start, throughput, key=walk_key, surrogate=model, **walk)
+
+    return search()

@@ -56,8 +56,8 @@ def gausstune(
     A history is learned by a deep Gaussian process, throughputs as shares of their task's best. Most of the first batch are the
     other tasks' best configurations, as far as this space has the very same, and then the favourites of the deep process. Later
     there are two beliefs. One knows this task alone. The other draws a line through the deep process's score, as far as this
-    task bears it out, and has a Gaussian process for what is left. Its part of a batch shrinks as measurements come in, so a
-    history that misleads costs the first picks and no more.
+    task bears it out, and has a Gaussian process for what is left. Its part of a batch shrinks as measurements come in, down to
+    one pick: a history that misleads costs the first batches, and one pick of each later one.
 
     Throughputs are learned as square roots, in which a failure is just a 0.
 

@@ -40,4 +40,9 @@ def test_the_rest_is_autotvms():
 
 def test_a_plan_larger_than_the_pools_is_refused():
     with pytest.raises(ValueError, match=r"count: 80 must be between 1 and the size of a pool, 50"):
-        next(bted_search(SPACE, key=KEY, surrogate=Ridge(), plan=80, pool=50))
+        bted_search(SPACE, key=KEY, surrogate=Ridge(), plan=80, pool=50)
+
+
+def test_what_autotvm_refuses_is_refused_before_a_first_plan():
+    with pytest.raises(ValueError, match=r"epsilon: 2\.0 must lie in 0 \.\. 1"):
+        bted_search(SPACE, key=KEY, surrogate=Ridge(), epsilon=2.0)

@@ -49,6 +49,19 @@ def test_it_finds_better_than_its_first_set():
     assert np.concatenate(told[4:]).mean() > 2 * gflops(SPACE, SPACE.sample(KEY, 500)).mean()
 
 
-def test_a_first_set_of_one_is_refused():
-    with pytest.raises(ValueError, match="first: 1 must be at least 2"):
-        next(search(first=1))
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"first": 1}, "first: 1 must be at least 2"),
+        ({"batches": 0}, "batches: 0 must be at least 1"),
+        ({"members": 1}, "members: 1 must be at least 2"),
+        ({"batch": 0}, "batch: 0 must be at least 1"),
+        ({"limit": 0}, "limit: 0 must be at least 1"),
+        ({"radius": -1.0}, r"radius: -1\.0 must not be negative"),
+        ({"tau": float("nan")}, "tau: nan must not be negative"),
+        ({"eta": -0.1}, r"eta: -0\.1 must not be negative"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_anything_is_measured(options, message):
+    with pytest.raises(ValueError, match=message):
+        search(**options)

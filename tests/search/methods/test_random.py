@@ -32,6 +32,11 @@ def test_every_valid_configuration_is_drawn_once(space, batch, seed):
     assert all(len(each) == batch for each in batches[:-1])
 
 
+def test_batches_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="batch: 0 must be at least 1"):
+        random_search(WHOLE, key=jax.random.key(0), batch=0)
+
+
 def test_seeds_differ():
     assert len({tuple(itertools.chain(*draws(WHOLE, seed))) for seed in range(20)}) == 20
 
