@@ -95,6 +95,16 @@ def checked_points(x: object, columns: int | None = None) -> Float[np.ndarray, "
     return points
 
 
+def check_positive(model: object, *names: str) -> None:
+    """Refuse a model whose settings of these names are not above 0.
+
+    **Raises:** `ValueError` naming the first of them.
+    """
+    for name in names:
+        if not getattr(model, name) > 0:
+            raise ValueError(f"{name}: {getattr(model, name)} must be above 0.")
+
+
 def fitted(surrogate: Surrogate, state: object) -> None:
     """Refuse to predict with a recipe.
 

@@ -13,7 +13,7 @@ import numpy as np
 from gpjax.parameters import PositiveReal
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from surrogates.base import Arrays, Prediction, Surrogate, checked, checked_points, fitted, traced, with_noise
+from surrogates.base import Arrays, Prediction, Surrogate, check_positive, checked, checked_points, fitted, traced, with_noise
 from surrogates.chunks import in_parts
 from surrogates.deep_gp_layer import Composition, Layer, MeanComposition, mean_projection
 from surrogates.deep_gp_prediction import predict, predict_rows, predictor_of
@@ -71,9 +71,8 @@ class DeepGP(Surrogate):
     state: Composition | None = None
 
     def __check_init__(self) -> None:
-        for name in ("inducing", "epochs", "batch", "learning_rate", "samples", "adapt_epochs", "adapt_learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: {getattr(self, name)} must be above 0.")
+        check_positive(self, "inducing", "epochs", "batch", "learning_rate", "patience", "samples")
+        check_positive(self, "adapt_epochs", "adapt_learning_rate")
         if min(self.hidden, default=1) <= 0:
             raise ValueError(f"hidden: {self.hidden} must be widths above 0, one for each inner layer.")
         if self.prior_variance is not None and self.prior_variance <= 0:

@@ -15,7 +15,7 @@ from gpjax.parameters import PositiveReal, val
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from surrogates.base import Arrays, Prediction, Surrogate, checked, checked_points, fitted, traced, with_noise
+from surrogates.base import Arrays, Prediction, Surrogate, check_positive, checked, checked_points, fitted, traced, with_noise
 from surrogates.chunks import in_chunks, in_parts
 from surrogates.inverse_root import inverse_root
 from surrogates.kernels import RBF, Matern52
@@ -42,7 +42,7 @@ class ExactGP(Surrogate):
     - `jitter`: added to the kernel's diagonal, in units of its variance; float32 needs 1e-5.
     - `evaluations`: the most evaluations of the likelihood.
 
-    **Raises:** `ValueError` for another kernel.
+    **Raises:** `ValueError` for another kernel, or if nothing is to be evaluated.
     """
 
     vectorised: ClassVar[bool] = True
@@ -55,6 +55,7 @@ class ExactGP(Surrogate):
 
     def __check_init__(self) -> None:
         checked_kernel(self.kernel)
+        check_positive(self, "evaluations")
 
     def fit(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
         """Learn the hyperparameters and condition on the points; x and y may be traced, as under `vmap`. `key` is not used."""

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from surrogates.base import Arrays, Prediction, Surrogate, checked, checked_points, fitted, traced
+from surrogates.base import Arrays, Prediction, Surrogate, check_positive, checked, checked_points, fitted, traced
 from surrogates.chunks import in_parts
 from surrogates.scaling import Standardizer
 
@@ -66,9 +66,7 @@ class MLP(Surrogate):
     state: Network | None = None
 
     def __check_init__(self) -> None:
-        for name in ("epochs", "batch", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: {getattr(self, name)} must be above 0.")
+        check_positive(self, "epochs", "batch", "learning_rate")
 
     def fit(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
         """Train from random weights; x and y may be traced, as under `vmap`."""

@@ -12,7 +12,7 @@ import numpy as np
 from gpjax.parameters import val
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from surrogates.base import Arrays, Prediction, Surrogate, checked, checked_points, fitted, with_noise
+from surrogates.base import Arrays, Prediction, Surrogate, check_positive, checked, checked_points, fitted, with_noise
 from surrogates.exact_gp import (
     Hyperparameters,
     Logs,
@@ -48,7 +48,7 @@ class SparseGP(Surrogate):
     - `kernel`, `noise_floor`, `jitter`, `evaluations`: as in `ExactGP`.
     - `sample`: on how many points hyperparameters are learned at most.
 
-    **Raises:** `ValueError` for another kernel.
+    **Raises:** `ValueError` for another kernel or a number out of range.
     """
 
     inducing: int = eqx.field(default=256, static=True)
@@ -61,8 +61,7 @@ class SparseGP(Surrogate):
 
     def __check_init__(self) -> None:
         checked_kernel(self.kernel)
-        if self.inducing < 1:
-            raise ValueError(f"inducing: {self.inducing} must be at least 1.")
+        check_positive(self, "inducing", "evaluations", "sample")
 
     def fit(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
         """Choose the inducing points, learn the hyperparameters and condition on the points."""

@@ -33,7 +33,7 @@ SCALARS = (bool, int, float, str, type(None))
 
 CONTAINERS: dict[str, type[tuple] | type[list]] = {"tuple": tuple, "list": list}
 
-PACKAGES = ("surrogates", "gpjax.parameters", "gpjax.kernels", "gpjax.mean_functions", "gpjax.variational_families", "paramax")
+PACKAGES = ("surrogates", "gpjax.parameters", "gpjax.kernels", "paramax")
 """Where a class may be defined, or in a module below."""
 
 SHARED = {"surrogates.kernels.ENGINE": ENGINE}

@@ -7,6 +7,7 @@ that loop, so the second fit compiles nothing.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeAlias, TypeVar
@@ -74,12 +75,18 @@ def train(
     **Arguments:**
 
     - `model`: what is trained; its GPJax parameters change, its other arrays do not.
+    - `objective`: what is minimised.
     - `x`, `y`: the data. More than `resident` rows are not held by the device but streamed in shards of that many random rows,
-      each of which counts as an epoch; a memory map will do.
+      each of which counts as an epoch for `patience`, `progress` and the result; a memory map will do.
+    - `key`: of the shuffles, and of what the objective draws.
     - `epochs`: at most so many passes over the data.
     - `batch`: rows in a step; fewer where there are fewer points.
     - `trainable`: a prefix of the model with a bool for each part, where not all parameters are to change.
-    - `progress`: called every ten epochs with the epochs done and the RMSE.
+    - `progress`: called every ten epochs, or after every shard, with the epochs done and the RMSE.
+
+    **Returns:** the trained model, the epochs and the last RMSE.
+
+    **Raises:** `FloatingPointError` if the RMSE has become infinite or no number.
     """
     theta, frozen = eqx.partition(model, parameters_of(model) if trainable is None else trainable)
     batch = min(batch, 1 << (min(len(x), resident) - 1).bit_length())
@@ -94,7 +101,12 @@ def train(
         run = _advance(run, frozen, objective, data, schedule, jnp.int32(min(int(run.epoch) + stride, limit)))
         if progress is not None:
             progress(int(run.epoch), float(run.rmse))
-    return Trained(eqx.combine(run.theta, frozen), int(run.epoch), float(run.rmse))
+    trained = Trained(eqx.combine(run.theta, frozen), int(run.epoch), float(run.rmse))
+    if trained.epochs and not math.isfinite(trained.rmse):
+        raise FloatingPointError(
+            f"training: the error is {trained.rmse} after {trained.epochs} epochs; try a learning_rate below {learning_rate}."
+        )
+    return trained
 
 
 def parameters_of(model: eqx.Module) -> PyTree[bool]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from surrogates.base import Arrays, Prediction, Scorer, Surrogate, checked, checked_points, fitted, traced
+from surrogates.base import Arrays, Prediction, Scorer, Surrogate, check_positive, checked, checked_points, fitted, traced
 from surrogates.chunks import in_chunks, scores
 
 
@@ -30,12 +30,17 @@ class Trend(Surrogate):
     - `base`: a fitted surrogate, whose score is used.
     - `slope`, `weight`: $b_0$ and $\lambda$.
     - `state`: the line; None until adapted.
+
+    **Raises:** `ValueError` if $\lambda$ is not above 0.
     """
 
     base: Surrogate
     slope: float = eqx.field(static=True, default=0.5)
     weight: float = eqx.field(static=True, default=4.0)
     state: Line | None = None
+
+    def __check_init__(self) -> None:
+        check_positive(self, "weight")
 
     def fit(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
         """Fit the base, then the line."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from surrogates.base import Arrays, Prediction, Surrogate, checked, checked_points, fitted, traced
+from surrogates.base import Arrays, Prediction, Surrogate, check_positive, checked, checked_points, fitted, traced
 from surrogates.pooling import scale_of
 from surrogates.trees import Trees, chained
 
@@ -82,7 +82,7 @@ class XGBoost(Surrogate):
     - `threads`: how many XGBoost boosts with.
     - `state`: what was learned; None until fitted.
 
-    **Raises:** `ValueError` for an unknown loss or a depth out of range, `ImportError` naming the extra if XGBoost is missing.
+    **Raises:** `ValueError` for an unknown loss or a number out of range, `ImportError` naming the extra if XGBoost is missing.
     """
 
     loss: str = eqx.field(static=True, default="rank")
@@ -102,6 +102,7 @@ class XGBoost(Surrogate):
             raise ValueError(f"loss: {self.loss!r} is not one of {sorted(OBJECTIVES)}.")
         if not 1 <= self.depth <= DEEPEST:
             raise ValueError(f"depth: {self.depth} must lie in 1 .. {DEEPEST}.")
+        check_positive(self, "eta", "rounds", "patience", "top", "halving", "threads")
         _xgboost()  # now, and not after a search has measured its first configurations
 
     def parameters(self) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The laws of the checks: what is sound comes back as float32, and what is not is named."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surrogates.base import checked, checked_points, fitted, traced
+from surrogates.deep_gp import DeepGP
 from surrogates.exact_gp import ExactGP
+from surrogates.mlp import MLP
+from surrogates.sparse_gp import SparseGP
+from surrogates.trend import Trend
+from surrogates.xgboost import XGBoost
 
 X, Y = np.ones((3, 2)), np.ones(3)
 
@@ -56,6 +63,28 @@ def test_columns_must_be_those_of_the_fit():
     assert checked_points(X, 2).shape == (3, 2)
     with pytest.raises(ValueError, match="x: 2 columns, but the model was fitted on 5"):
         checked_points(X, 5)
+
+
+SETTINGS = {
+    DeepGP: ("inducing", "epochs", "batch", "learning_rate", "patience", "samples", "adapt_epochs", "adapt_learning_rate"),
+    ExactGP: ("evaluations",),
+    MLP: ("epochs", "batch", "learning_rate"),
+    SparseGP: ("inducing", "evaluations", "sample"),
+    XGBoost: ("eta", "rounds", "patience", "top", "halving", "threads"),
+    partial(Trend, ExactGP()): ("weight",),
+}
+
+
+@pytest.mark.parametrize(
+    ("surrogate", "name"), [(surrogate, name) for surrogate, names in SETTINGS.items() for name in names], ids=str
+)
+def test_settings_that_cannot_work_are_refused_when_a_recipe_is_made(surrogate, name):
+    if surrogate is XGBoost:
+        pytest.importorskip("xgboost", reason="needs the extra xgboost")
+    surrogate(**{name: 1})
+    for value in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match=f"{name}: {value} must be above 0"):
+            surrogate(**{name: value})
 
 
 def test_a_recipe_does_not_predict():

@@ -38,12 +38,16 @@ def test_what_does_not_vary_keeps_its_scale(value, n):
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.integers(0, 1000), st.integers(1, 20), st.integers(0, 5))
-def test_padding_does_not_count(seed, n, padding):
-    values = np.random.default_rng(seed).normal(size=(n + padding, 2)).astype(np.float32)
-    alone, padded = Standardizer.of(values[:n]), Standardizer.of(values, jnp.arange(n + padding) < n)
-    np.testing.assert_allclose(padded.mean, alone.mean, atol=1e-5)
-    np.testing.assert_allclose(padded.scale, alone.scale, atol=1e-5)
+@given(st.integers(0, 1000), st.integers(2, 20))
+def test_padding_does_not_count(seed, n):
+    values = np.random.default_rng(seed).normal(size=(20, 2)).astype(np.float32)  # one shape, which compiles once
+    padded = Standardizer.of(values, jnp.arange(20) < n)
+    np.testing.assert_allclose(padded.mean, values[:n].mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(padded.scale, values[:n].std(axis=0), atol=1e-5)
+
+
+def test_one_value_beside_padding_keeps_its_scale():
+    np.testing.assert_array_equal(Standardizer.of(np.float32([[2.0], [5.0]]), jnp.array([True, False])).scale, 1.0)
 
 
 def test_columns_are_scaled_apart_and_vectors_as_a_whole():

@@ -137,7 +137,7 @@ def test_errors_name_the_argument(sparse):
         SMALL.fit(x, y * np.nan, key=KEY)
     with pytest.raises(ValueError, match="x: 1 points are too few"):
         SMALL.fit(x[:1], y[:1], key=KEY)
-    with pytest.raises(ValueError, match="inducing: 0 must be at least 1"):
+    with pytest.raises(ValueError, match="inducing: 0 must be above 0"):
         SparseGP(inducing=0)
     with pytest.raises(ValueError, match="kernel: 'linear'"):
         SparseGP(kernel="linear")

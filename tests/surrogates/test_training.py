@@ -52,6 +52,11 @@ def test_minimum_is_found():
     assert trained.rmse < 0.01
 
 
+def test_an_error_that_is_no_number_is_said():
+    with pytest.raises(FloatingPointError, match=r"training: the error is (nan|inf) .*; try a learning_rate below 1e\+30"):
+        fit(learning_rate=1e30, epochs=50)
+
+
 def test_only_parameters_change():
     np.testing.assert_array_equal(fit().model.fixed, 1)
     frozen = fit(trainable=Line(slope=True, intercept=False, fixed=False)).model

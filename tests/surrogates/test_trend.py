@@ -13,6 +13,10 @@ KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
 
 
+def first(x):
+    return x[:, 0]
+
+
 class First(Surrogate):
     """Scores by the first feature."""
 
@@ -23,7 +27,7 @@ class First(Surrogate):
         return Prediction(jnp.asarray(x)[:, 0], jnp.zeros(len(x)))
 
     def scorer(self):
-        return jax.tree_util.Partial(lambda x: x[:, 0])
+        return jax.tree_util.Partial(first)
 
 
 def slope_of(model: Trend) -> float:
