@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import log
+from experiments.command import ended
 from experiments.comparison_report import BUDGETS
 from experiments.kernel_cases import target
 from experiments.method_comparison import OUT, applies, suited
@@ -107,16 +108,20 @@ class Tuning:
         }
 
 
-def main() -> int:
-    """Run what is not in the log yet."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is not in the log yet; returns the exit code."""
     parser = Parser(prog="llvm_comparison", description="Search methods on this machine's CPU.")
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS), metavar="METHOD")
     parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--cores", type=positive, required=True, help="of how many cores the kernels make use")
-    arguments = parser.parse_args()
-    wanted = [each for each in tunings(arguments.seeds, arguments.cores) if each.method in arguments.methods]
-    log.extend(OUT / "llvm.jsonl", lambda known: _lines(wanted, {_key(line) for line in known}))
-    return 0
+    arguments = parser.parse_args(argv)
+
+    def work() -> int:
+        wanted = [each for each in tunings(arguments.seeds, arguments.cores) if each.method in arguments.methods]
+        log.extend(OUT / "llvm.jsonl", lambda known: _lines(wanted, {_key(line) for line in known}))
+        return 0
+
+    return ended("llvm_comparison", work, f"{OUT} keeps what was found")
 
 
 def tunings(seeds: int, cores: int) -> Iterator[Tuning]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,8 @@ import jax
 import numpy as np
 
 from experiments import comparison_report, log
-from experiments.comparison_report import BUDGETS
+from experiments.command import ended
+from experiments.comparison_report import BUDGETS, HISTORY
 from experiments.recorded import Recorded, pools, tables
 from search import Source, run
 from search.driver import Batch
@@ -33,7 +33,6 @@ from surrogates import ExactGP, SparseGP
 from tvm_bridge.arguments import Parser, positive
 
 OUT = Path("out") / "method_comparison"
-HISTORIES = ("none", "same", "inverted", "permuted", "mixed")
 TAUGHT = 256
 """Configurations that are known of each source, drawn at random: a history of one tuning each."""
 
@@ -56,25 +55,29 @@ UNTAUGHT: dict[str, dict] = {
 """The same, of what makes a difference only where there is a history."""
 
 
-def main() -> int:
-    """Run what is not in the logs yet, or report on them."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is not in the logs yet, or report on them; returns the exit code."""
     parser = Parser(prog="method_comparison", description="Search methods on recorded tables and pools.")
     commands = parser.add_subparsers(dest="command", required=True)
     arguments = commands.add_parser("run", help="run methods on recorded tasks")
     arguments.add_argument("--tasks", choices=("tables", "pools"), required=True)
     arguments.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS), metavar="METHOD")
     arguments.add_argument("--ablations", action="store_true", help="gausstune with one ingredient changed, instead")
-    arguments.add_argument("--history", choices=HISTORIES, default="none")
+    arguments.add_argument("--history", choices=tuple(HISTORY), default="none")
     arguments.add_argument("--seeds", type=positive, default=20)
     arguments.add_argument("--every", type=positive, default=1, help="only every n-th task")
     commands.add_parser("report", help="write tables and figure from all logs")
-    parsed = parser.parse_args()
-    if parsed.command == "report":
-        comparison_report.write(sorted(OUT.glob("*.jsonl")))
+    parsed = parser.parse_args(argv)
+
+    def work() -> int:
+        if parsed.command == "report":
+            comparison_report.write(sorted(OUT.glob("*.jsonl")))
+        else:
+            path = OUT / f"{parsed.tasks}-{parsed.history}{'-ablations' * parsed.ablations}.jsonl"
+            log.extend(path, lambda known: _runs(parsed, set(map(_key, known))))
         return 0
-    path = OUT / f"{parsed.tasks}-{parsed.history}{'-ablations' * parsed.ablations}.jsonl"
-    log.extend(path, lambda known: _runs(parsed, set(map(_key, known))))
-    return 0
+
+    return ended("method_comparison", work, f"{OUT} keeps what was found")
 
 
 def _key(line: dict) -> tuple:
@@ -122,10 +125,9 @@ def _best_so_far(task: Recorded, search) -> tuple[list[float], float]:
         seen.extend(values)
         yield from enumerate(values)
 
-    began = time.perf_counter()
-    run(search, measure, trials=max(BUDGETS))
+    seconds = run(search, measure, trials=max(BUDGETS)).seconds_searching
     best = np.maximum.accumulate(seen) / task.source.throughput.max()
-    return [round(float(best[min(budget, len(best)) - 1]), 4) for budget in BUDGETS], time.perf_counter() - began
+    return [round(float(best[min(budget, len(best)) - 1]), 4) for budget in BUDGETS], seconds
 
 
 def _history(task: Recorded, every: Sequence[Recorded], kind: str, seed: int) -> list[Source]:

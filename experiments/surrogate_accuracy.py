@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,19 +24,23 @@ from jaxtyping import Float, Int
 from experiments import accuracy_report, log
 from experiments.ablations import ABLATIONS, Sources, seeded
 from experiments.accuracy import judged
+from experiments.accuracy_report import SELECTED
+from experiments.command import ended
 from experiments.recorded import Layer, layers
 from surrogates import Surrogate
 from tvm_bridge.arguments import Parser, positive
 
-SELECTIONS = ("top", "random", "half")
 Case = tuple[Layer, int, str, int, str]
 """A layer, the points of a tuning set, how they are chosen, a seed and a surrogate's name."""
 
 OUT = Path("out") / "surrogate_accuracy"
 
+LAST = "all"
+"""The judgement that is made last: a case that has it is done."""
 
-def main() -> int:
-    """Run what is not in the logs yet, or report on them."""
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is not in the logs yet, or report on them; returns the exit code."""
     parser = Parser(prog="surrogate_accuracy", description="Surrogates on published records of GPUs.")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="judge the surrogates on one device's layers")
@@ -48,13 +52,17 @@ def main() -> int:
     run.add_argument("--layers", nargs="+", metavar="NAME", help="judge these only, say to share the work among processes")
     run.add_argument("--surrogates", nargs="+", choices=tuple(ABLATIONS), default=list(ABLATIONS), metavar="NAME")
     commands.add_parser("report", help="write tables and figure from all logs")
-    arguments = parser.parse_args()
-    if arguments.command == "report":
-        accuracy_report.write(sorted(OUT.glob("*.jsonl")))
+    arguments = parser.parse_args(argv)
+
+    def work() -> int:
+        if arguments.command == "report":
+            accuracy_report.write(sorted(OUT.glob("*.jsonl")))
+        else:
+            path = OUT / f"{arguments.device}-{arguments.sources}-{arguments.rows}.jsonl"
+            log.extend(path, lambda known: _figures(arguments, {_key(line) for line in known if line["judge"] == LAST}))
         return 0
-    path = OUT / f"{arguments.device}-{arguments.sources}-{arguments.rows}.jsonl"
-    log.extend(path, lambda known: _figures(arguments, set(map(_key, known))))
-    return 0
+
+    return ended("surrogate_accuracy", work, f"{OUT} keeps what was found")
 
 
 def _key(line: dict) -> tuple:
@@ -64,11 +72,14 @@ def _key(line: dict) -> tuple:
 def _figures(arguments, done: set[tuple]) -> Iterator[dict]:
     """A line of the log for every layer, tuning set, surrogate and kind of judged points that is not done."""
     known, judged_layers = _layers(arguments)
+    if absent := set(arguments.layers or ()) - {layer.name for layer in judged_layers}:
+        raise ValueError(f"--layers: {', '.join(sorted(absent))} not among {', '.join(layer.name for layer in judged_layers)}.")
     together = 5 if arguments.device == "v100" else 1  # its layers are twice as many, so they share what was learned
     for first in range(0, len(judged_layers), together):
         group = judged_layers[first : first + together]
-        wanted = [case for case in _cases(arguments, group) if (case[0].name, *case[1:]) not in done]
-        if not wanted or (arguments.layers and not {layer.name for layer in group} & set(arguments.layers)):
+        asked = [layer for layer in group if not arguments.layers or layer.name in arguments.layers]
+        wanted = [case for case in _cases(arguments, asked) if (case[0].name, *case[1:]) not in done]
+        if not wanted:
             continue
         began = time.perf_counter()
         left_out = {(layer.network, layer.name) for layer in group}
@@ -87,7 +98,7 @@ def _say(message: str) -> None:
 
 def _cases(arguments, group: list[Layer]) -> Iterator[Case]:
     seeds = range(arguments.seeds)
-    return itertools.product(group, arguments.points, SELECTIONS, seeds, arguments.surrogates)
+    return itertools.product(group, arguments.points, SELECTED, seeds, arguments.surrogates)
 
 
 def _lines(arguments, sources: Sources, case: Case) -> Iterator[dict]:
@@ -151,7 +162,7 @@ def _judgements(model: Surrogate, layer: Layer, held: Int[np.ndarray, " h"]) -> 
     doubt: Float[np.ndarray, " h"] | None = std if std.any() else None
     if unbiased.any():
         yield "random", judged(score[unbiased], mean[unbiased], None if doubt is None else doubt[unbiased], y[unbiased])
-    yield "all", judged(score, mean, doubt, y)
+    yield LAST, judged(score, mean, doubt, y)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 """Tuning sets are what their selection says, and leave something to be judged."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from experiments import surrogate_accuracy
+from experiments.accuracy_report import SELECTED
 from experiments.recorded import Layer
-from experiments.surrogate_accuracy import SELECTIONS, chosen
+from experiments.surrogate_accuracy import chosen
 from surrogates import Prediction
 
 RNG = np.random.default_rng(0)
@@ -26,7 +30,7 @@ class First:
         return Prediction(x[:, 0], np.ones(len(x)))
 
 
-@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize("selection", SELECTED)
 @pytest.mark.parametrize("points", [10, 150, 300])
 def test_rows_are_distinct_and_some_of_every_kind_are_left(selection, points):
     rows, held = chosen(LAYER, selection, points, zero_shot=First(), seed=0)
@@ -47,3 +51,44 @@ def test_seeds_differ_and_repeat():
     one, other, again = (chosen(LAYER, "random", 50, zero_shot=First(), seed=seed)[0] for seed in (0, 1, 0))
     np.testing.assert_array_equal(one, again)
     assert set(one) != set(other)
+
+
+@pytest.fixture
+def judged(monkeypatch, tmp_path):
+    """Seven layers of which five are learned from together; yields what is judged of them, without learning anything."""
+    layers = [replace(LAYER, name=f"layer {number}") for number in range(7)]
+    cases = []
+    monkeypatch.setattr(surrogate_accuracy, "OUT", tmp_path)
+    monkeypatch.setattr(surrogate_accuracy, "_layers", lambda arguments: (layers, layers))
+    monkeypatch.setattr(surrogate_accuracy.Sources, "of", lambda *_, **__: None)
+
+    def lines(arguments, sources, case):
+        cases.append(case[0].name)
+        line = dict(zip(("layer", "points", "selection", "seed", "surrogate"), (case[0].name, *case[1:]), strict=True))
+        yield line | {"judge": "random"}
+        yield line | {"judge": "all"}
+
+    monkeypatch.setattr(surrogate_accuracy, "_lines", lines)
+    return cases
+
+
+RUN = ["run", "--device", "v100", "--points", "64", "--seeds", "1", "--surrogates", "exact GP"]
+
+
+def test_only_the_named_layers_are_judged(judged):
+    assert surrogate_accuracy.main([*RUN, "--layers", "layer 1", "layer 6"]) == 0
+    assert judged == ["layer 1"] * 3 + ["layer 6"] * 3
+
+
+def test_a_case_that_was_stopped_between_its_judgements_is_judged_again(judged, tmp_path):
+    assert surrogate_accuracy.main([*RUN, "--layers", "layer 1"]) == 0
+    (log,) = tmp_path.glob("*.jsonl")
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    assert surrogate_accuracy.main([*RUN, "--layers", "layer 1"]) == 0
+    assert len(judged) == 4
+
+
+def test_an_unknown_layer_is_named(judged, capsys):
+    assert surrogate_accuracy.main([*RUN, "--layers", "layer 9"]) == 2
+    assert "--layers: layer 9 not among layer 0" in capsys.readouterr().err
+    assert judged == []
