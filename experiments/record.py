@@ -14,7 +14,7 @@ from pathlib import Path
 from tvm_bridge import networks, tune
 from tvm_bridge.arguments import Parser, add_measuring, fail, measurer, positive
 from tvm_bridge.measure.base import DeviceError, TuningError
-from tvm_bridge.records import compress
+from tvm_bridge.record_log import compress
 from tvm_bridge.target import Target
 from tvm_bridge.task import task_of
 

@@ -14,7 +14,8 @@ from tvm_bridge.network.load import Network, load_network
 from tvm_bridge.network.result import NetworkResult
 from tvm_bridge.network.tune import tune_network
 from tvm_bridge.progress import Progress
-from tvm_bridge.records import Record, RecordLog, best_records, read_records
+from tvm_bridge.record_log import RecordLog
+from tvm_bridge.records import Record, best_records, read_records
 from tvm_bridge.replay import replay
 from tvm_bridge.session import Candidate, TuneResult
 from tvm_bridge.target import Target

@@ -26,7 +26,7 @@ EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, 1 if nothing works, 2 for wrong input, 130 after Ctrl-C."""
+    """Run the command; returns the exit code: 0, 1 if nothing works, 2 for wrong input or no device, 130 after Ctrl-C."""
     warnings.showwarning = lambda message, *_, **__: print(f"gausstune: warning: {message}", file=sys.stderr)
     arguments = _parser().parse_args(argv)
     try:
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TuningError as error:
         fail("gausstune", error)
         return 1
-    except (ValueError, DeviceError, OSError, LookupError, ImportError, RuntimeError) as error:
+    except (ValueError, DeviceError, OSError, LookupError, ImportError, ArithmeticError, RuntimeError) as error:
         return fail("gausstune", error)
     except KeyboardInterrupt:
         kept = f"; {arguments.log} keeps what was measured, the same command goes on" if getattr(arguments, "log", None) else ""

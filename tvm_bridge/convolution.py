@@ -84,6 +84,14 @@ class Conv2d:
         return _operator(self.layout, self.groups)
 
     @property
+    def summary(self) -> str:
+        """The convolution in a few words: "conv2d 3×3 / 2, 64 → 128, 56×56"."""
+        kernel, extent = ("×".join(map(str, axes[2:])) for axes in (self.weight, self.data))
+        stride = f" / {max(self.stride)}" if max(self.stride) > 1 else ""
+        channels = f"{self.data[1]}" if self.depthwise else f"{self.data[1]} → {self.weight[0]}"
+        return f"{'depthwise' if self.depthwise else 'conv2d'} {kernel}{stride}, {channels}, {extent}"
+
+    @property
     def output(self) -> tuple[int, int, int, int]:
         """(N, C_out, OH, OW) of the result."""
         rows, columns = (

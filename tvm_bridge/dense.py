@@ -38,6 +38,11 @@ class Dense:
         return OPERATOR
 
     @property
+    def summary(self) -> str:
+        """The product in a few words: "dense 512 → 1000"."""
+        return f"dense {self.weight[1]} → {self.weight[0]}"
+
+    @property
     def output(self) -> tuple[int, int]:
         """(N, M) of the result."""
         return self.data[0], self.weight[0]

@@ -12,13 +12,13 @@ from tvm_bridge.task import Task, task_recorded
 
 
 def sources(history: Paths | Sequence[Record], task: Task) -> list[Source]:
-    """Group records by task, leaving out the task to be tuned, other operators, and what is beyond its space.
+    """Group records by task, leaving out the task itself, other operators and kinds of target, and what is beyond its space.
 
     **Raises:** `ValueError` if nothing is left to learn from.
     """
     found = find_sources(gather("history", history), task)
     if not found:
-        raise ValueError(f"history: it holds no record of another {task.operator} to learn from.")
+        raise ValueError(f"history: it holds no record of another {task.operator} on {task.target.kind} to learn from.")
     return found
 
 
@@ -26,8 +26,10 @@ def find_sources(records: Sequence[Record], task: Task) -> list[Source]:
     """The sources of `sources`; none is no error."""
     grouped: dict[TaskKey, list[Record]] = {}
     for record in records:
-        if record.config is not None and record.key != task.key and record.key.operator == task.operator:
-            grouped.setdefault(record.key, []).append(record)
+        key = record.key
+        alike = key.operator == task.operator and key.target.kind == task.target.kind
+        if record.config is not None and alike and key != task.key:
+            grouped.setdefault(key, []).append(record)
     return [source for key, records in grouped.items() if (source := _source(key, records, task))]
 
 

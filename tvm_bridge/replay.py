@@ -17,7 +17,7 @@ import numpy as np
 from search import KnobSpace, Option
 from tvm_bridge.measure.base import ErrorCategory, Measurement
 from tvm_bridge.measure.replay import Replay
-from tvm_bridge.records import Paths, Record, TaskKey, read_records
+from tvm_bridge.records import Paths, Record, TaskKey, is_time, read_records
 from tvm_bridge.target import Target
 from tvm_bridge.task import Task, task_recorded
 
@@ -30,8 +30,8 @@ def replay(paths: Paths, *, missing: str = "error") -> list[Task]:
     - `paths`: AutoTVM logs (`.jsonl`, `.jsonl.gz`), whose records are pooled, and exhaustive tables (`.json`, `.json.gz`).
     - `missing`: what a configuration that was not recorded means: "error", or "fail" to count it as failed.
 
-    **Returns:** a task for every operator, shape and target in the logs, in order of appearance, then one for every table. Its
-    space is confined to what was recorded. A table has no count of operations, so its throughput is 1/seconds.
+    **Returns:** a task for every operator, shape, target and device in the logs, in order of appearance, then one for every
+    table. Its space is confined to what was recorded. A table has no count of operations, so its throughput is 1/seconds.
 
     **Raises:** `ValueError` for a log of an operator that has no template, or a file that is neither.
     """
@@ -45,14 +45,22 @@ def _log_tasks(records: Iterable[Record], missing: str) -> list[Task]:
     grouped: dict[TaskKey, list[Record]] = {}
     for record in records:
         grouped.setdefault(record.key, []).append(record)
-    return [_log_task(key, group, missing) for key, group in grouped.items()]
+    return [_log_task(key, some, device, missing) for key, group in grouped.items() for device, some in _by_device(group)]
 
 
-def _log_task(key: TaskKey, records: list[Record], missing: str) -> Task:
+def _by_device(records: list[Record]) -> list[tuple[str, list[Record]]]:
+    """Each device with its records; what does not say where it was measured counts for the first."""
+    devices = list(dict.fromkeys(record.measurement.device for record in records if record.measurement.device)) or [""]
+    return [(name, [record for record in records if (record.measurement.device or devices[0]) == name]) for name in devices]
+
+
+def _log_task(key: TaskKey, records: list[Record], device: str, missing: str) -> Task:
     configs = [record.config for record in records if record.config]
     task = task_recorded(key, configs)
     if any(task.own(config) is None for config in configs):
         task = task_recorded(key, configs, enlarged=True)
+    assert task.workload is not None
+    task = replaced(task, label=f"{task.workload.summary} on {device or key.target}")
     recorded: dict[int, list[Measurement]] = {}
     for record in records:
         if config := record.config and task.own(record.config):
@@ -66,8 +74,8 @@ def _log_task(key: TaskKey, records: list[Record], missing: str) -> Task:
     refused = sum(measurement.ok and not fits for measurement, fits in zip(pooled.values(), accepted, strict=True))
     if refused:
         warnings.warn(f"{task.name}: the template refuses {refused} recorded configurations that ran; left out.", stacklevel=4)
-    device = next((record.measurement.device for record in records if record.measurement.device), str(key.target))
-    return replaced(task, space=task.space.confine(rows), measurer=Replay(pooled, device=device, missing=missing))
+    measurer = Replay(pooled, device=device or str(key.target), missing=missing)
+    return replaced(task, space=task.space.confine(rows), measurer=measurer)
 
 
 def _pooled(measurements: list[Measurement]) -> Measurement:
@@ -108,6 +116,8 @@ def _table_task(path: Path, missing: str) -> Task:
 def _cell(seconds: float | None, error: int | str | None) -> Measurement:
     """One row's result; errors are AutoTVM's numbers or words."""
     if seconds is not None:
+        if not is_time(float(seconds)):
+            raise ValueError(f"no run takes {seconds} seconds")
         return Measurement((float(seconds),))
     words = str(error or "")
     number = int(words) if words.isdigit() else 0

@@ -15,7 +15,8 @@ from search.driver import Batch
 from search.knobs import Config
 from tvm_bridge.measure.base import ErrorCategory, Measurement, Measurer, TuningError
 from tvm_bridge.progress import Progress, summary
-from tvm_bridge.records import DEFAULT_INDEX, Record, RecordLog
+from tvm_bridge.record_log import RecordLog
+from tvm_bridge.records import DEFAULT_INDEX, Record
 from tvm_bridge.task import Task
 
 
@@ -124,6 +125,10 @@ class Session:
             with closing(self.measurer.stream(self.task, [None])) as arriving:
                 for _, measurement in arriving:
                     self._note(DEFAULT_INDEX, None, measurement, reused=False)
+            if not self.records:
+                raise RuntimeError(
+                    "measurer: it gave no result for TVM's default schedule; its `has_default` says that it can."
+                )
         if not self.default:
             failure = self.records[-1].measurement
             self.complaint = f"TVM's default schedule failed ({failure.error.name}: {failure.message})"

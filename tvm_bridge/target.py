@@ -16,6 +16,9 @@ from typing import Any
 FALLBACK_CUDA_ARCH = "sm_80"
 """Code for a CUDA target without `arch` is generated for this where no GPU can be asked."""
 
+DRIVER_LIMIT = 20.0
+"""Seconds that the driver's tool may take to tell the first GPU's architecture."""
+
 _IMPLIED = {"keys": None, "tag": None, "device": None, "host": None, "model": "unknown", "link-params": 0}
 _IMPLIED |= {"max_num_threads": 1024, "thread_warp_size": 32}
 """Attributes that TVM adds by itself; None stands for any value."""
@@ -148,10 +151,10 @@ def host_cores() -> int:
 
 
 def _container_cores(limits: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
-    """Whole cores of a container's CPU quota; None without one."""
+    """Whole cores of a container's CPU quota, at least one; None without a quota."""
     try:
         quota, period = limits.read_text().split()
-        return int(quota) // int(period)
+        return max(1, int(quota) // int(period))
     except (OSError, ValueError):  # no such file, or "max"
         return None
 
@@ -163,6 +166,9 @@ def _cuda_arch() -> str | None:
     if tool is None:
         return None
     query = [tool, "--query-gpu=compute_cap", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=DRIVER_LIMIT, check=False)
+    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs is none to ask
+        return None
     lines = answer.stdout.split()
     return f"sm_{lines[0].replace('.', '')}" if answer.returncode == 0 and lines else None

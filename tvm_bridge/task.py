@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ class Task:
     - `measurer`: what measures the task unless `tune` is told otherwise; None for this machine.
     - `enlarged`: whether the space has all that the template can do, not AutoTVM's knobs alone.
     - `candidates`: `{knob: its options}` where they are not the template's: the space numbers its configurations otherwise.
+    - `digest`: what records call the function of a task that is known by them alone.
     """
 
     operator: str
@@ -51,6 +52,7 @@ class Task:
     label: str = ""
     enlarged: bool = False
     candidates: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    digest: str = ""
 
     @property
     def name(self) -> str:
@@ -60,8 +62,10 @@ class Task:
     @cached_property
     def key(self) -> TaskKey:
         """What identifies the task in records: target, operator, arguments, and its function if it has one."""
-        function = "" if self.function is None else f"{tvm_ffi.structural_hash(self.function, map_free_vars=True):016x}"
-        return TaskKey.of(self.target, self.operator, self.args, function)
+        if self.function is None:
+            return TaskKey.of(self.target, self.operator, self.args, self.digest)
+        digest = f"{tvm_ffi.structural_hash(self.function, map_free_vars=True):016x}"
+        return TaskKey.of(self.target, self.operator, self.args, digest)
 
     def own(self, config: Config) -> Config | None:
         """A configuration of any space of this task, by the knobs of this space; None if it is not in this one.
@@ -196,4 +200,5 @@ def task_recorded(key: TaskKey, configs: Iterable[Config], *, enlarged: bool = F
     """The operator's task of a record's key, with candidates that have these configurations as far as its knobs go."""
     workload = from_args(key.operator, json.loads(key.args))
     space = templates.space(workload, key.target, enlarged=enlarged)
-    return task_of(workload, key.target, enlarged=enlarged, candidates=other.covering(space, configs))
+    task = task_of(workload, key.target, enlarged=enlarged, candidates=other.covering(space, configs))
+    return replace(task, digest=key.function)

@@ -15,7 +15,8 @@ from tvm_bridge.history import sources
 from tvm_bridge.measure.base import Measurer, TuningError
 from tvm_bridge.measure.local import Local
 from tvm_bridge.progress import Progress, reporter
-from tvm_bridge.records import Paths, Record, RecordLog
+from tvm_bridge.record_log import RecordLog
+from tvm_bridge.records import Paths, Record
 from tvm_bridge.session import Session, TuneResult
 from tvm_bridge.task import Task
 
@@ -53,7 +54,7 @@ def tune(
     - `history`: records of other tasks, or paths of logs, for the methods that learn from them.
     - `seed`: of everything random.
     - `early_stopping`: stop after so many measurements without a new best.
-    - `time_limit`: stop after so many seconds.
+    - `time_limit`: stop after so many seconds, not counting the default schedule.
     - `measurer`: `Local(...)`, `RPC(...)` or one's own; None for the task's, or else a `Local` closed at the end.
     - `callbacks`: called with a `Progress` after every measurement.
     - `progress`: show a progress bar on a terminal, AutoTVM's line elsewhere; (3, 12) says that this is task 3 of 12.
@@ -113,7 +114,8 @@ def proposer(method: str | Method, *, seed: int, learns: bool) -> Callable[[Task
 def default_seconds(task: Task, *, measurer: Measurer | None = None) -> float:
     """Measure TVM's default schedule of a task: the median seconds of one run.
 
-    **Raises:** `DeviceError` if the target has no device here, `TuningError` if the schedule does not work.
+    **Raises:** `DeviceError` if the target has no device here, `TuningError` if the schedule does not work, `ValueError` for a
+    task that is known by its records alone.
     """
     with ExitStack() as stack:
         measurer = measurer or task.measurer or stack.enter_context(Local())

@@ -21,6 +21,11 @@ class Workload(Protocol):
         ...
 
     @property
+    def summary(self) -> str:
+        """The operator and its shape in a few words."""
+        ...
+
+    @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Shapes of data, weight and output."""
         ...

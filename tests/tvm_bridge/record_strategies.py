@@ -115,7 +115,7 @@ configs = st.dictionaries(
 
 measurements = st.builds(
     Measurement,
-    st.lists(st.floats(0, 100, exclude_min=True), min_size=1, max_size=3).map(tuple),
+    st.lists(st.floats(1e-9, 100), min_size=1, max_size=3).map(tuple),
     all_cost=finite,
     timestamp=finite,
     device=st.text(max_size=8),

@@ -335,12 +335,12 @@ def test_tune_takes_candidates(command, formula):
 
 def test_tune_says_where_the_default_is_the_best(command, formula):
     formula.default = 1e-9
-    _, output, _ = command(f"{SHAPE} --target cuda --trials 3")
+    _, output, _ = command(f"{SHAPE} --target cuda --method random --trials 3")
     assert "best left as TVM's default schedule" in output
 
 
 def test_tune_goes_on_from_its_log(command, formula, tmp_path):
-    line = f"{SHAPE} --target cuda --log log.jsonl --trials"
+    line = f"{SHAPE} --target cuda --method random --log log.jsonl --trials"
     command(f"{line} 3")
     kept = read_records(tmp_path / "log.jsonl")
     assert [each.index == DEFAULT_INDEX for each in kept] == [True, False, False, False]
@@ -350,11 +350,11 @@ def test_tune_goes_on_from_its_log(command, formula, tmp_path):
 
 
 def test_tune_takes_the_layers_of_a_network(command, formula):
-    _, every, complaints = command("tune --network alexnet --target cuda --trials 1")
+    _, every, complaints = command("tune --network alexnet --target cuda --method random --trials 1")
     titles = [f"alexnet {layer.name}" for layer in NETWORKS["alexnet"]]
     assert [line.split(":")[0] for line in every.splitlines() if not line.startswith(" ")] == titles
     assert "[Task  5/ 5]" in complaints
-    _, one, _ = command("tune --network alexnet --layer conv3 --target cuda --trials 1")
+    _, one, _ = command("tune --network alexnet --layer conv3 --target cuda --method random --trials 1")
     assert one.splitlines()[0] == every.splitlines()[8]
 
 
@@ -385,7 +385,7 @@ MEASURING = "--number 2 --repeat 5 --min-repeat-ms 0 --build-limit 3 --run-limit
 
 @pytest.mark.parametrize(("where", "address"), [("", ()), ("--rpc 127.0.0.1:9190 --key board", ("127.0.0.1", 9190, "board"))])
 def test_measuring_arguments_reach_the_measurer(command, formula, where, address):
-    command(f"{SHAPE} --target cuda --trials 1 {MEASURING} {where}")
+    command(f"{SHAPE} --target cuda --method random --trials 1 {MEASURING} {where}")
     options = {"number": 2, "repeat": 5, "min_repeat_ms": 0, "build_limit": 3.0, "run_limit": 4.5, "builders": 6}
     assert formula.made == (address, options | {"cache_flush": True, "check": False})
 

@@ -126,7 +126,7 @@ def test_task_has_the_space_of_its_template(target):
 def test_tuned_recorded_and_replayed(tmp_path):
     task = bridge.dense(data=(3, 20), weight=(19, 20), target="llvm")
     options = {"method": "random", "trials": 4, "log": tmp_path / "log.jsonl", "progress": False}
-    with bridge.Local(min_repeat_ms=5, repeat=2) as measurer:
+    with bridge.Local(min_repeat_ms=5, repeat=2, builders=1) as measurer:
         result = bridge.tune(task, measurer=measurer, **options)
     assert [record.index == records.DEFAULT_INDEX for record in result.records] == [True, *[False] * 4]
     assert result.errors == {}

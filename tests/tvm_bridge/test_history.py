@@ -41,6 +41,14 @@ def test_own_records_defaults_and_other_operators_are_left_out():
     assert source.space.to_index(source.knobs) == [3]
 
 
+def test_another_kind_of_target_teaches_nothing():
+    cpu = task_of(replace(SMALL, stride=(2, 2)), CPU)
+    (source,) = sources([record(3, task=STRIDED), record(4, task=cpu)], TASK)
+    assert source.space.to_index(source.knobs) == [3]
+    with pytest.raises(ValueError, match="history: it holds no record of another conv2d_nchw on cuda"):
+        sources([record(4, task=cpu)], TASK)
+
+
 @pytest.mark.parametrize("form", ["path", "text", "paths", "records"])
 def test_history_is_paths_or_records(tmp_path, form):
     records = [record(index, task=STRIDED) for index in range(4)]

@@ -28,6 +28,7 @@ from tests.tvm_bridge.record_strategies import (
     write_table,
 )
 from tvm_bridge import ErrorCategory, Replay, replay
+from tvm_bridge.history import sources
 from tvm_bridge.records import DEFAULT_INDEX
 from tvm_bridge.target import Target
 from tvm_bridge.task import task_of
@@ -85,6 +86,7 @@ def test_default_schedule_of_a_log_is_no_configuration(tmp_path):
 @given(st.lists(made.measurements | made.failures, min_size=1, max_size=5))
 def test_repeated_configuration_takes_the_median_of_what_worked(tmp_path_factory, repeats):
     path = tmp_path_factory.mktemp("repeats") / "log.jsonl"
+    repeats = [replace(each, device="a GPU") for each in repeats]
     (task,) = replay(write_log(path, [replace(record(4), measurement=each) for each in repeats]))
     pooled = measured(task, 4)
     if worked := [each.cost for each in repeats if each.ok]:
@@ -105,6 +107,22 @@ def test_configuration_is_named_by_its_knobs_where_the_index_disagrees(tmp_path)
 def test_device_is_the_recorded_one(tmp_path, devices, expected):
     (task,) = replay(write_log(tmp_path / "log.jsonl", [record(index, device=name) for index, name in enumerate(devices)]))
     assert task.measurer.device(task) == expected
+
+
+def test_devices_are_tasks_of_their_own(tmp_path):
+    """Their times do not mix; a record that does not say where it was made counts for the first."""
+    log = [record(1, 0.5), *(record(1, seconds, device=name) for name, seconds in (("a", 0.25), ("b", 0.125)))]
+    first, second = replay(write_log(tmp_path / "log.jsonl", log))
+    assert [task.measurer.device(task) for task in (first, second)] == ["a", "b"]
+    assert [measured(task, 1).seconds for task in (first, second)] == [(0.375,), (0.125,)]
+    assert [task.name for task in (first, second)] == [f"{SMALL.summary} on a", f"{SMALL.summary} on b"]
+
+
+def test_the_task_of_a_fused_function_is_not_the_operators(tmp_path):
+    plain, fused = record(1, 0.5), record(2, 0.25, task=replace(small_task(), digest="abc"))
+    tasks = replay(write_log(tmp_path / "log.jsonl", [plain, fused]))
+    assert [task.key for task in tasks] == [plain.key, fused.key]
+    assert [source.space.to_index(source.knobs) for source in sources([plain, fused], tasks[1])] == [[1]]
 
 
 @pytest.mark.parametrize(
@@ -233,6 +251,7 @@ DAMAGED_COLUMNS = {
     "a list among numbers": {"config": [*TABLE["config"][:4], [[1], 1]]},
     "a row that is no list": {"config": [*TABLE["config"][:4], 7]},
     "a time that is no number": {"time_s": [*TABLE["time_s"][:4], "soon"]},
+    "a time that no run takes": {"time_s": [*TABLE["time_s"][:4], 0.0]},
     "an unknown error number": {"error": [*TABLE["error"][:4], 99]},
 }
 

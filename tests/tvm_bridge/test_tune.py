@@ -52,7 +52,7 @@ def tune(task, measurer, *, method="random", **options):
 
 def test_real_kernels_are_measured_checked_and_not_slower_than_the_default(tmp_path):
     task = small_task()
-    with bridge.Local(min_repeat_ms=5, repeat=2) as measurer:
+    with bridge.Local(min_repeat_ms=5, repeat=2, builders=1) as measurer:
         result = tune(task, measurer, trials=6, log=tmp_path / "log.jsonl")
     assert len(result.records) == 7
     assert result.records[0].index == DEFAULT_INDEX
@@ -126,7 +126,7 @@ def test_resuming_from_any_prefix_ends_with_the_same_records(tmp_path, cut):
 SCRIPT = """
 import sys, tvm_bridge as bridge
 from tests.tvm_bridge.measure.kernels import calling, small_task
-with bridge.Local(min_repeat_ms=30, repeat=2) as measurer:
+with bridge.Local(min_repeat_ms=30, repeat=2, builders=1) as measurer:
     bridge.tune(small_task(), method="random", trials=16, log=sys.argv[1], measurer=measurer, progress=False)
 """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from tvm_bridge import arguments as common
@@ -45,8 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _folder(arguments: argparse.Namespace) -> Path | None:
     """The folder of the network's tuning in its layout; None if it has none, or several."""
+    from tvm_bridge.network.folder import layout_asked
+
     if len(arguments.records) != 1 or not (folder := arguments.records[0]).is_dir():
         return None
-    told = folder / "network.json"
-    held = json.loads(told.read_bytes()).get("asked", {}).get("layout") if told.exists() else arguments.layout
-    return folder if held == arguments.layout else None
+    try:
+        return folder if layout_asked(folder) == arguments.layout else None
+    except FileNotFoundError:  # records that were put there
+        return folder

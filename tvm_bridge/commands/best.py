@@ -11,7 +11,7 @@ from tvm_bridge.arguments import Commands
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("best", help="print the fastest configuration of every task in logs", description=run.__doc__)
-    parser.add_argument("logs", nargs="+", metavar="LOG", help="AutoTVM logs, .jsonl or .jsonl.gz")
+    parser.add_argument("logs", nargs="+", metavar="LOG", help="logs (.jsonl, .jsonl.gz), or a tuned network's folder")
     parser.add_argument("--json", action="store_true", help="print the records' own lines")
     parser.set_defaults(command=run)
 

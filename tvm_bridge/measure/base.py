@@ -57,6 +57,10 @@ class Measurement:
     timestamp: float = 0.0
     device: str = ""
 
+    def __post_init__(self) -> None:
+        if (self.error is ErrorCategory.NO_ERROR) != bool(self.seconds):
+            raise ValueError(f"seconds, error: {self.seconds} and {self.error.name} contradict each other; give one of them.")
+
     @property
     def ok(self) -> bool:
         """Whether there is a time."""

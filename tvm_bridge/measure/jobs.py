@@ -52,6 +52,11 @@ class Timing:
     cache_flush: bool = False
     check: bool = True
 
+    def __post_init__(self) -> None:
+        for name, least in (("number", 1), ("repeat", 1), ("min_repeat_ms", 0), ("warmup", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: {getattr(self, name)} must be at least {least}.")
+
 
 @dataclass(frozen=True)
 class Built:
@@ -118,13 +123,17 @@ def export(executable: Any, path: str) -> None:
 
 
 class Runner:
-    """The state of a runner process: the device it holds, the subject it is prepared for, and the references it has made."""
+    """The state of a runner process: the device it holds, the subject it is prepared for, and the references it has made.
+
+    `expected` is the subject's reference; None where there is none, and `complaint` says why, if it was asked for.
+    """
 
     def __init__(self) -> None:
         self.session: Any = None
         self.subject: Subject | None = None
         self.inputs: list[np.ndarray] = []
         self.expected: np.ndarray | None = None
+        self.complaint = ""
         self.references: dict[Subject, np.ndarray] = {}  # of all subjects: those of a network take turns
 
 
@@ -145,8 +154,12 @@ def prepare(subject: Subject, tracker: Tracker | None, session_limit: float, che
         *inputs, output = shapes(subject.prim_func())
         generator = np.random.default_rng(0)
         _runner.inputs = [generator.uniform(-1, 1, shape).astype(dtype) for shape, dtype in inputs]
+        _runner.complaint = ""
         if check and subject not in _runner.references:
-            _runner.references[subject] = _reference(subject, _runner.inputs, output)
+            try:
+                _runner.references[subject] = _reference(subject, _runner.inputs, output)
+            except Exception as error:  # the subject's own fault: its candidates fail, another subject's do not
+                _runner.complaint = f"there is no reference to check against: {_in_short(error)}"
         _runner.expected = _runner.references.get(subject)
         _runner.subject = subject
     return local_device(subject.target.kind) if tracker is None else _remote_device(tracker, session_limit)
@@ -188,6 +201,8 @@ def _remote_device(tracker: Tracker, session_limit: float) -> str | Unreachable:
 def run(built: Built, kind: str, timing: Timing) -> list[float] | Failure | Unreachable:
     """Load a candidate's library on the connected device, check its result, time it, and let go of a remote device."""
     session, _runner.session = _runner.session, None
+    if timing.check and _runner.complaint:
+        return Failure(ErrorCategory.UNKNOWN, _runner.complaint)
     try:
         if session is None:
             module = tvm.runtime.load_module(built.path)
@@ -225,11 +240,16 @@ def run(built: Built, kind: str, timing: Timing) -> list[float] | Failure | Unre
 
 
 def _difference(result: np.ndarray) -> str:
-    """How the result differs from the reference, or nothing. Sums of up to some thousand products agree to about 1e-5."""
+    """How the result differs from the reference, or nothing. Sums of up to some thousand products agree to about 1e-5.
+
+    Where the reference is no number, as the logarithm of a negative one, the result must be the same.
+    """
     expected = _runner.expected
     assert expected is not None
-    scale = float(np.abs(expected).max()) or 1.0
-    wrong = ~(np.abs(result - expected) <= 1e-4 * scale)  # NaN counts as wrong
+    scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0)) or 1.0
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        close = np.abs(result - expected) <= 1e-4 * scale
+    wrong = ~(close | (result == expected) | (np.isnan(result) & np.isnan(expected)))
     if not wrong.any():
         return ""
     place = tuple(int(i) for i in np.argwhere(wrong)[0])

@@ -40,6 +40,11 @@ class Limits:
     build: float = 10.0
     run: float = 10.0
 
+    def __post_init__(self) -> None:
+        for name in ("build", "run"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}_limit: {getattr(self, name)} seconds must be more than 0.")
+
 
 @dataclass
 class _Runner:

@@ -14,8 +14,9 @@ class RPC(Compiling):
 
     Every candidate gets a session of its own, on whichever device is free. If a device is lost while it runs, the candidate is
     measured again on another; after three losses it counts as the cause. Start the tracker and, on each device, a server with
-    `python -m tvm.exec.rpc_tracker --host=127.0.0.1` and `python -m tvm.exec.rpc_server --tracker=HOST:PORT --key=KEY`, with
-    `TVM_NUM_THREADS` set to the target's `num-cores`. They do not authenticate: bind them to loopback or a network you trust.
+    `python -m tvm.exec.rpc_tracker --host=ADDRESS` and `python -m tvm.exec.rpc_server --host=ADDRESS --tracker=HOST:PORT
+    --key=KEY`, with `TVM_NUM_THREADS` set to the target's `num-cores`. They do not authenticate, and without `--host` they
+    listen to everybody: let ADDRESS be 127.0.0.1, or theirs in a network you trust.
 
     **Arguments:**
 
@@ -42,6 +43,8 @@ class RPC(Compiling):
         run_limit: float = 10.0,
         builders: int | None = None,
     ) -> None:
+        if devices is not None and devices < 1:
+            raise ValueError(f"devices: {devices} must be at least 1; None takes all that are registered.")
         self._wanted = devices
         super().__init__(
             tracker=Tracker(host, port, key),
@@ -57,6 +60,7 @@ class RPC(Compiling):
         if not registered[tracker.key]:
             raise DeviceError(
                 f"the tracker {tracker.host}:{tracker.port} knows no device {tracker.key!r}, only {sorted(registered)}; "
-                f"start one with python -m tvm.exec.rpc_server --tracker={tracker.host}:{tracker.port} --key={tracker.key}"
+                f"start one with python -m tvm.exec.rpc_server --host=127.0.0.1 --tracker={tracker.host}:{tracker.port} "
+                f"--key={tracker.key}, or with the device's address in a network you trust as its host"
             )
         return self._wanted or registered[tracker.key]

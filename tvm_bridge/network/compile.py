@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tvm_bridge.measure.base import DeviceError
 from tvm_bridge.measure.jobs import export
 from tvm_bridge.network import jobs, untuned
 from tvm_bridge.network.database import Tuned, best_schedules, commit, foreign_database, recorded_seconds
@@ -84,9 +85,12 @@ def compile_network(
     - `check`: run the network with the tuned and with the default schedules. Where the first is not faster, a warning says so
       and the second is returned.
 
-    **Raises:** `ValueError` naming the argument that does not fit; `RuntimeError` if the tuned network computes something else.
+    **Raises:** `ValueError` naming the argument that does not fit; `DeviceError` if the network is to be checked and its device
+    is not here; `RuntimeError` if the tuned network computes something else.
     """
     extraction = extraction_of(model, target)
+    if check and "mtriple" in dict(extraction.target.attributes):
+        raise ValueError(f"check: what is compiled for {extraction.target} cannot run on this machine; pass check=False.")
     foreign = None if database is None else foreign_database(database, extraction.target)
     tuned = _tuned(extraction, gather("log", log), foreign)
     compiled = _compiled(extraction, tuned, foreign)
@@ -99,7 +103,10 @@ def compile_network(
     if not (check and compiled.tuned):
         return compiled
     default = _compiled(extraction, {}, None)
-    before, after = _compare(default, compiled)
+    try:
+        before, after = _compare(default, compiled)
+    except DeviceError as error:
+        raise DeviceError(f"{error} To compile a network all the same pass check=False.") from error
     if after < before:
         return compiled
     warnings.warn(
@@ -130,7 +137,7 @@ def _tuned(extraction: Extraction, records: Sequence[Record], foreign: Any) -> d
 
 
 def _compiled(extraction: Extraction, tuned: dict[str, Tuned], foreign: Any) -> CompiledNetwork:
-    """The network under some schedules; the rest under plain ones on a CPU, under TVM's default ones elsewhere.
+    """The network under some schedules, and what no template covers under plain ones on a CPU; the rest under TVM's default.
 
     Without any schedules it is TVM's default throughout.
     """

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import tvm_ffi
 
 from tvm_bridge import templates
+from tvm_bridge.records import gather
 from tvm_bridge.target import Target
 from tvm_bridge.task import task_of
 
 if TYPE_CHECKING:
     from tvm_bridge.network.extract import Extraction
-    from tvm_bridge.records import Record, TaskKey
+    from tvm_bridge.records import Paths, Record, TaskKey
     from tvm_bridge.task import Task
 
 FILES = ("database_workload.json", "database_tuning_record.json")
@@ -89,13 +90,13 @@ def _without_epilogue(key: TaskKey) -> TaskKey:
 
 
 def export_database(
-    extraction: Extraction, records: Iterable[Record], folder: str | os.PathLike[str], *, replace: bool = False
+    extraction: Extraction, records: Paths | Iterable[Record], folder: str | os.PathLike[str], *, replace: bool = False
 ) -> Any:
     """Write the tuned schedules of a network's tasks as a MetaSchedule database.
 
     **Arguments:**
 
-    - `records`: as `read_records` gives them; those of other tasks are passed over.
+    - `records`: records, logs, or the folder that `tune_network` wrote; those of other tasks are passed over.
     - `folder`: made if it is not there; MetaSchedule's `work_dir`.
     - `replace`: whether a database that is there is replaced.
 
@@ -106,8 +107,8 @@ def export_database(
     folder = Path(folder)
     if not replace and any((folder / name).exists() for name in FILES):
         raise ValueError(f"folder: {folder} has a database already; name another folder, or remove {' and '.join(FILES)}.")
-    records = list(records)
-    schedules = [tuned for each in extraction.tasks for tuned in best_schedules(each.task, records)]
+    known = gather("records", records)
+    schedules = [tuned for each in extraction.tasks for tuned in best_schedules(each.task, known)]
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         (folder / name).unlink(missing_ok=True)

@@ -20,7 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from tvm_bridge.network.extract import Extraction
-from tvm_bridge.records import FOLDER_LOG, Record, RecordLog
+from tvm_bridge.record_log import RecordLog
+from tvm_bridge.records import FOLDER_LOG, Record
+
+DESCRIPTION = "network.json"
+ROUNDS = "rounds.jsonl"
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,11 @@ class Folder:
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise ValueError(f"log: {path} is a file; name a folder.")
-        before = _budget_before(path / "network.json", description)
+        before = _budget_before(path / DESCRIPTION, description)
         self.records = RecordLog(path / FOLDER_LOG)
         whole = {**description, "trials": max(before or 0, description["trials"])}
-        _write(path / "network.json", json.dumps(whole, indent=1) + "\n")
-        self._path = path / "rounds.jsonl"
+        _write(path / DESCRIPTION, json.dumps(whole, indent=1) + "\n")
+        self._path = path / ROUNDS
         self._known = [] if before is None else _whole_lines(self._path)
         self._smaller = bool(self._known) and description["trials"] < (before or 0)
         self._number = 0
@@ -127,6 +131,14 @@ def describe(
         ],
         "uncovered": [{"function": name, "count": count} for name, count in extraction.uncovered.items()],
     }
+
+
+def layout_asked(folder: Path) -> str | None:
+    """The layout that the network of a folder was tuned in; None if it was tuned as it comes.
+
+    **Raises:** `FileNotFoundError` if the folder describes no network.
+    """
+    return json.loads((folder / DESCRIPTION).read_bytes()).get("asked", {}).get("layout")
 
 
 def _fingerprint(records: Sequence[Record]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tvm_bridge.measure.jobs import local_device
+from tvm_bridge.measure.jobs import Unreachable, local_device
 
 Inputs = Sequence[tuple[str, tuple[int, ...], str]]
 
@@ -22,15 +22,23 @@ def machine(executable: Any, kind: str) -> Any:
 
 
 def random_inputs(inputs: Inputs) -> list[np.ndarray]:
-    """Inputs like normalised images, the same at each call."""
+    """Inputs like normalised images, the same at each call; of whole numbers 0 and 1, which can be indices of anything."""
     generator = np.random.default_rng(0)
-    return [generator.normal(size=shape).astype(dtype) for _, shape, dtype in inputs]
+    return [
+        (generator.normal(size=shape) if np.dtype(dtype).kind == "f" else generator.integers(2, size=shape)).astype(dtype)
+        for _, shape, dtype in inputs
+    ]
 
 
 def outputs_of(network: Any, inputs: Sequence[np.ndarray], kind: str) -> np.ndarray | list[np.ndarray]:
     """Run a network and fetch its result, a list where it has several."""
     result = network["main"](*(_tensor(each, kind) for each in inputs))
     return result.numpy() if hasattr(result, "numpy") else [each.numpy() for each in result]
+
+
+def device(paths: Sequence[str], inputs: Inputs, kind: str) -> str | Unreachable:
+    """The name of the device that the libraries run on."""
+    return local_device(kind)
 
 
 def latencies(paths: Sequence[str], inputs: Inputs, kind: str, runs: Sequence[int]) -> tuple[list[list[float]], str]:

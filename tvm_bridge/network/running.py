@@ -7,7 +7,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from tvm_bridge.measure.base import DeviceError
+from tvm_bridge.measure.jobs import Unreachable
 from tvm_bridge.measure.process import Worker
+from tvm_bridge.network import jobs
 
 if TYPE_CHECKING:
     from tvm_bridge.network.compile import CompiledNetwork
@@ -23,7 +26,8 @@ class Running:
 
     - `networks`: the compiled networks.
 
-    **Raises:** `ValueError` for networks with other inputs or another target than the first.
+    **Raises:** `ValueError` for networks with other inputs or another target than the first, or for another kind of machine;
+    on entering `DeviceError` if their device is not here.
     """
 
     def __init__(self, networks: Sequence[CompiledNetwork]) -> None:
@@ -31,6 +35,8 @@ class Running:
         for place, each in enumerate(networks):
             if (each.inputs, each.target) != (self._first.inputs, self._first.target):
                 raise ValueError(f"networks: number {place} has other inputs or another target than the first.")
+        if "mtriple" in dict(self._first.target.attributes):
+            raise ValueError(f"networks: what is compiled for {self._first.target} cannot run on this machine.")
         self._networks = networks
         self._folder = tempfile.TemporaryDirectory()
         self._paths = [os.path.join(self._folder.name, f"{place}.so") for place in range(len(networks))]
@@ -40,6 +46,8 @@ class Running:
         try:
             for each, path in zip(self._networks, self._paths, strict=True):
                 each.save(path)
+            if isinstance(absent := self.call(jobs.device), Unreachable):
+                raise DeviceError(f"networks: they cannot run here: {absent.message}.")
         except BaseException:
             self.__exit__()
             raise

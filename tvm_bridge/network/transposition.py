@@ -15,7 +15,8 @@ from search import KnobSpace, Option
 from tvm_bridge.measure.base import Measurer, TuningError
 from tvm_bridge.measure.local import Local
 from tvm_bridge.network import untuned
-from tvm_bridge.records import DEFAULT_INDEX, Record, RecordLog
+from tvm_bridge.record_log import RecordLog
+from tvm_bridge.records import DEFAULT_INDEX, Record
 from tvm_bridge.target import Target
 from tvm_bridge.task import Task
 

@@ -65,7 +65,7 @@ def tune_network(
     - `trials`: the budget of measurements of all tasks together; see `search.allocation` for who gets how many.
     - `log`: a folder for every measurement and for what was tuned how; see `tvm_bridge.network.folder`.
     - `early_stopping`: stop a task after so many of its measurements without a new best; the others share the rest.
-    - `time_limit`: stop after so many seconds from when the default schedules are measured.
+    - `time_limit`: stop after so many seconds, counted from when the default schedules have been measured.
     - `history`: records of other networks or tasks, or paths of logs or folders, for the methods that learn from them.
     - `measurer`: `Local(...)`, `RPC(...)` or one's own; None for each task's, or else one `Local` for all, closed at the end.
     - `callbacks`: called with a `Progress` of its task after every measurement; its record's key says of which.

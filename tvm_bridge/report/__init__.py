@@ -26,7 +26,7 @@ def report(source: str | os.PathLike[str]) -> str:
 def write_report(source: str | os.PathLike[str], path: str | os.PathLike[str] | None = None) -> Path:
     """Write the report of a tuning to a file, or beside its log if no file is named; returns where it is.
 
-    **Raises:** what `report` raises; `ValueError` if the file is the log itself.
+    **Raises:** what `report` raises; `ValueError` if the file's name does not end in .html or .htm.
     """
     target = default_path(Path(source)) if path is None else Path(path)
     if target.suffix not in (".html", ".htm"):

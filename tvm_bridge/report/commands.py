@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
 from search.methods import METHODS
 from tvm_bridge import templates
@@ -34,16 +35,16 @@ def commands(tuning: Tuning) -> list[str]:
         plain = [] if tuning.settings.get("enlarged", True) else ["--plain"]
         shapes = [f"{name}={_list(shape)}" for name, shape in tuning.shapes.items()]
         layout = ["--layout", str(tuning.settings["layout"])] if "layout" in tuning.settings else []
-        given = [tuning.model, *target, *layout, "--log", tuning.source, *(["--shape", *shapes] if shapes else [])]
+        given = [tuning.model, *target, *layout, "--log", tuning.path, *(["--shape", *shapes] if shapes else [])]
         known = tuning.settings.get("method") in METHODS and (tuning.history or "history" not in tuning.settings)
         made = tuning.settings.get("layout") != CHOSEN  # which takes what was measured elsewhere, too
         steps = (
             *([["network", *given, *options, *plain]] if known and made else []),
-            *([["benchmark", *given], ["compile", *given, "--output", f"{tuning.source}.so"]] if made else []),
-            ["report", tuning.source],
+            *([["benchmark", *given], ["compile", *given, "--output", f"{tuning.path}.so"]] if made else []),
+            ["report", tuning.path],
         )
         return [shlex.join(["gausstune", *step]) for step in steps]
-    return [shlex.join(_tune(task, tuning.source)) for task in tuning.tasks if task.workload and not task.key.function]
+    return [shlex.join(_tune(task, tuning.path)) for task in tuning.tasks if task.workload and not task.key.function]
 
 
 def _tune(task: TaskRecords, log: str) -> list[str]:
@@ -63,12 +64,19 @@ def _tune(task: TaskRecords, log: str) -> list[str]:
         words += ["--enlarged"] if _enlarged(task) else []
     elif isinstance(workload, Dense):
         words += ["dense", "--data", _list(workload.data), "--weight", _list(workload.weight)]
+    candidates = task.trials[0].candidates if task.trials else {}
+    words += [word for knob, options in candidates.items() for word in ("--candidates", f"{knob}={_options(options)}")]
     trials = [] if not task.trials else ["--trials", str(len(task.trials))]
     return [*words, "--target", str(task.key.target), *trials, "--log", log]
 
 
 def _list(extents: Iterable[int]) -> str:
     return ",".join(map(str, extents))
+
+
+def _options(options: Iterable[Any]) -> str:
+    """A knob's options as the command line takes them, factors as 16x4."""
+    return ",".join("x".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in options)
 
 
 def _enlarged(task: TaskRecords) -> bool:

@@ -91,6 +91,7 @@ class Tuning:
     - `notes`: what could not be read, in sentences.
     - `model`, `shapes`: the name or path that the network was read by, and the shapes that its open inputs were given.
     - `history`: the paths of the history that it was tuned with.
+    - `path`: where the log or folder lies, as it was named.
     """
 
     source: str
@@ -105,6 +106,7 @@ class Tuning:
     model: str = ""
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     history: tuple[str, ...] = ()
+    path: str = ""
 
     @property
     def records(self) -> list[Record]:

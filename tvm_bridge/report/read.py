@@ -22,18 +22,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tvm_bridge.convolution import Conv2d
-from tvm_bridge.dense import Dense
-from tvm_bridge.measure.base import ErrorCategory
-from tvm_bridge.network.benchmark import Latency
-from tvm_bridge.network.folder import Round
-from tvm_bridge.records import DEFAULT_INDEX, FOLDER_LOG, Record, TaskKey, read_records
+from tvm_bridge.network.benchmark import LATENCY_LOG, Latency
+from tvm_bridge.network.folder import DESCRIPTION, ROUNDS, Round
+from tvm_bridge.records import DEFAULT_INDEX, FOLDER_LOG, PLAUSIBLE, Record, TaskKey, is_time, read_records
 from tvm_bridge.report.data import TaskRecords, Tuning
 from tvm_bridge.target import Target
 from tvm_bridge.workload import Workload, from_args
-
-PLAUSIBLE = (1e-9, 1e6)
-"""Seconds that a run can take; a log that says otherwise is damaged."""
 
 TOGETHER = 1.0
 """Seconds between the lines of one benchmark, at most."""
@@ -57,16 +51,16 @@ def read_tuning(source: Path) -> Tuning:
         raise FileNotFoundError(f"log: {missing}; name a log (.jsonl, .jsonl.gz) or the folder of a tuned network.")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        records = [_plausible(record) for record in read_records(log)]
+        records = [_sound(record) for record in read_records(log)]
     if not records:
         raise ValueError(f"log: {log} holds no record of a measurement; name the log of a tuning.")
     notes = [str(warning.message).replace(str(log), log.name) for warning in caught]
-    network = _network(source / "network.json") if source.is_dir() else _Network()
+    network = _network(source / DESCRIPTION) if source.is_dir() else _Network()
     rounds: list[Round] = []
     latencies: dict[str, Latency] = {}
     if source.is_dir():
-        rounds = list(_rows(source / "rounds.jsonl", _round, notes))
-        latencies = _compared(list(_rows(source / "latency.jsonl", _latency, notes)), notes)
+        rounds = list(_rows(source / ROUNDS, _round, notes))
+        latencies = _compared(list(_rows(source / LATENCY_LOG, _latency, notes)), notes)
     tasks = tuple(_tasks(records, network, notes))
     return Tuning(
         source.resolve().name,
@@ -81,28 +75,22 @@ def read_tuning(source: Path) -> Tuning:
         network.model,
         network.shapes,
         network.history,
+        str(source),
     )
 
 
 # The log
 
 
-def _plausible(record: Record) -> Record:
-    """The record, a failed one if its times cannot be times."""
+def _sound(record: Record) -> Record:
+    """The record, without what cannot be the seconds that it took or a point in time."""
     measurement = record.measurement
     sound = replace(
         measurement,
         all_cost=measurement.all_cost if 0 <= measurement.all_cost < PLAUSIBLE[1] else 0.0,
         timestamp=measurement.timestamp if 0 <= measurement.timestamp < 1e10 else 0.0,
     )
-    if sound.ok and not all(_is_time(second) for second in sound.seconds):
-        message = f"the log gives {', '.join(map(str, sound.seconds))} seconds, which no run takes"
-        sound = replace(sound, seconds=(), error=ErrorCategory.UNKNOWN, message=message)
     return replace(record, measurement=sound)
-
-
-def _is_time(seconds: float) -> bool:
-    return PLAUSIBLE[0] <= seconds <= PLAUSIBLE[1]
 
 
 def _versions(log: Path) -> tuple[str, ...]:
@@ -123,7 +111,7 @@ def _tasks(records: list[Record], network: _Network, notes: list[str]) -> Iterat
     labels: Counter[str] = Counter()
     for named in network.tasks or [_Named("", key, None, None) for key in groups]:
         workload = _workload(named.key)
-        label = named.label or _described(named.key, workload)
+        label = named.label or (named.key.operator if workload is None else workload.summary)
         labels[label] += 1
         group = groups.get(named.key, [])
         yield TaskRecords(
@@ -146,19 +134,6 @@ def _workload(key: TaskKey) -> Workload | None:
         return from_args(key.operator, json.loads(key.args))
     except ValueError:
         return None
-
-
-def _described(key: TaskKey, workload: Workload | None) -> str:
-    """A task in a few words, for one that was given no name: "conv2d 3×3 / 2, 64 → 128, 56×56"."""
-    if isinstance(workload, Conv2d):
-        name = "depthwise" if workload.depthwise else "conv2d"
-        kernel, extent = ("×".join(map(str, axes[2:])) for axes in (workload.weight, workload.data))
-        stride = f" / {max(workload.stride)}" if max(workload.stride) > 1 else ""
-        channels = f"{workload.data[1]}" if workload.depthwise else f"{workload.data[1]} → {workload.weight[0]}"
-        return f"{name} {kernel}{stride}, {channels}, {extent}"
-    if isinstance(workload, Dense):
-        return f"dense {workload.weight[1]} → {workload.weight[0]}"
-    return key.operator
 
 
 # The other files of a folder
@@ -236,7 +211,7 @@ def _round(fields: Any) -> Round:
         _number(fields["seconds_searching"], 0.0, 1e9),
         _number(fields["seconds_measuring"], 0.0, 1e9),
         best,
-        predicted if _is_time(predicted) else math.inf,
+        predicted if is_time(predicted) else math.inf,
     )
 
 

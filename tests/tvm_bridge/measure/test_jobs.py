@@ -79,6 +79,38 @@ def test_compiler_failures_name_the_side(tmp_path, monkeypatch):
         assert message in failure.message
 
 
+def test_a_reference_that_fails_costs_its_own_candidates_alone(tmp_path, monkeypatch):
+    task, other = calling("abs", 3), small_task()
+
+    def reference(subject, inputs, output):
+        if subject == subject_of(task):
+            raise MemoryError("too large")
+        return subject.workload.reference(*inputs)
+
+    monkeypatch.setattr(jobs, "_reference", reference)
+    monkeypatch.setattr(jobs, "_runner", jobs.Runner())
+    for each, name in ((other, "first"), (task, "second"), (other, "third")):
+        built = jobs.build(subject_of(each), None, str(tmp_path / f"{name}.so"))
+        assert isinstance(jobs.prepare(subject_of(each), None, 60, True), str)
+        result = jobs.run(built, "llvm", jobs.Timing(min_repeat_ms=1))
+        if each is task:
+            assert result == jobs.Failure(
+                ErrorCategory.UNKNOWN, "there is no reference to check against: MemoryError: too large"
+            )
+        else:
+            assert isinstance(result, list), result
+
+
+def test_what_is_no_number_must_be_the_same(monkeypatch):
+    expected = np.array([np.nan, np.inf, -np.inf, 2.0], np.float32)
+    monkeypatch.setattr(jobs._runner, "expected", expected)
+    assert jobs._difference(expected.copy()) == ""
+    for place, value in ((0, 1.0), (1, np.nan), (1, -np.inf), (2, 3.0), (3, np.nan), (3, 2.01)):
+        result = expected.copy()
+        result[place] = value
+        assert jobs._difference(result).startswith("1 of 4 results are wrong")
+
+
 @pytest.mark.parametrize("place", [(0, 0), (2, 1)])
 @pytest.mark.parametrize("value", [np.nan, 1.0])
 def test_one_wrong_number_is_found(monkeypatch, place, value):

@@ -14,12 +14,12 @@ from tests.tvm_bridge.measure.kernels import calling, small_task
 from tvm_bridge.measure import compiling
 from tvm_bridge.measure.base import ErrorCategory
 
-QUICK = {"min_repeat_ms": 1, "repeat": 2, "cache_flush": True}
+QUICK = {"min_repeat_ms": 1, "repeat": 2, "cache_flush": True, "builders": 1}  # each takes seconds to start
 
 
 @pytest.fixture(scope="module")
 def measurer():
-    with bridge.Local(**QUICK) as measurer:
+    with bridge.Local(**QUICK | {"builders": 2}) as measurer:
         yield measurer
 
 
@@ -126,6 +126,23 @@ def test_second_stream_is_refused_while_the_first_is_at_work(unchecked):
     worker.stop()
     ((_, result),) = unchecked.stream(task, [None])
     assert result.ok, result.message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"number": 0}, "number: 0 must be at least 1"),
+        ({"repeat": 0}, "repeat: 0 must be at least 1"),
+        ({"min_repeat_ms": -1}, "min_repeat_ms: -1 must be at least 0"),
+        ({"warmup": -1}, "warmup: -1 must be at least 0"),
+        ({"build_limit": 0.0}, r"build_limit: 0\.0 seconds must be more than 0"),
+        ({"run_limit": float("nan")}, "run_limit: nan seconds must be more than 0"),
+        ({"builders": 0}, "builders: 0 must be at least 1"),
+    ],
+)
+def test_settings_that_measure_nothing_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        bridge.Local(**options)
 
 
 def test_cache_flush_is_refused_for_a_gpu():

@@ -18,7 +18,8 @@ from tvm_bridge.network.layout_operators import name_of, workload_of_call
 from tvm_bridge.network.layouts import cheapest_layouts, choose_layouts, in_layout
 from tvm_bridge.network.load import Network
 from tvm_bridge.network.transposition import Transposition
-from tvm_bridge.records import Record, RecordLog, TaskKey
+from tvm_bridge.record_log import RecordLog
+from tvm_bridge.records import Record, TaskKey
 from tvm_bridge.target import Target
 
 INPUT = (1, 4, 6, 8)

@@ -1,6 +1,7 @@
 """The commands of a report make the tasks that it shows."""
 
 import shlex
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -33,7 +34,7 @@ def test_command_makes_the_task_of_the_log(tmp_path_factory, workload):
     (line,) = commands(read_tuning(log))
     (task,), arguments = made_by(line)
     assert task.key == key
-    assert (arguments.log.name, arguments.trials) == ("a log.jsonl", 1)
+    assert (arguments.log, arguments.trials) == (log, 1)
 
 
 @pytest.mark.parametrize("enlarged", [False, True])
@@ -42,6 +43,16 @@ def test_command_has_the_space_of_the_log(tmp_path, enlarged):
     lines = both_algorithms(task) if enlarged else [record(task=task)]
     (line,) = commands(read_tuning(write_log(tmp_path / "log.jsonl", lines)))
     assert ("--enlarged" in line) == enlarged
+
+
+def test_command_has_the_candidates_of_the_log(tmp_path):
+    options = {"tile_rc": ((8, 2), (16, 1)), "auto_unroll_max_step": (0, 64)}
+    task = task_of(TILED, CPU, candidates=options)
+    line = replace(record(3, task=task), candidates=task.candidates)
+    (command,) = commands(read_tuning(write_log(tmp_path / "log.jsonl", [line])))
+    (again,), _ = made_by(command)
+    assert again.candidates == task.candidates
+    assert again.space.to_index(again.space.from_config(line.config)) == 3
 
 
 def test_target_of_a_log_is_shown_and_not_given_to_tvm(tmp_path):

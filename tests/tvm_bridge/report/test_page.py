@@ -131,11 +131,13 @@ def test_best_configuration_is_in_the_fold_out(tiny):
     assert any(text.endswith("Best left as TVM's default schedule.") for text in tiny.texts["details"])
 
 
-def test_page_asks_for_nothing_and_says_how_to_do_it_again(tiny, tmp_path):
-    document = report(network_folder(tmp_path / "tiny"))
+def test_page_asks_for_nothing_and_says_how_to_do_it_again(tmp_path, monkeypatch):
+    network_folder(tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    document = report("tiny")
     assert not re.search(r"https?://|url\(|@import", document)
     assert "default-src 'none'" in document.replace("&#x27;", "'")
-    assert tiny.texts["pre"][0].splitlines() == [
+    assert Page(document).texts["pre"][0].splitlines() == [
         "gausstune network tiny --target 'cuda -arch=sm_86' --log tiny --method random --trials 6 --seed 7 --plain",
         "gausstune benchmark tiny --target 'cuda -arch=sm_86' --log tiny",
         "gausstune compile tiny --target 'cuda -arch=sm_86' --log tiny --output tiny.so",

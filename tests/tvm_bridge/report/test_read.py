@@ -8,7 +8,6 @@ import pytest
 from tests.tvm_bridge.record_strategies import AUTOTVM_LINE, SMALL, TILED, record, small_task, write_log
 from tests.tvm_bridge.report.pages import LATENCY, ROUND, TASKS, TIMES, network_folder, write_lines
 from tvm_bridge.dense import Dense
-from tvm_bridge.measure.base import ErrorCategory
 from tvm_bridge.records import TVM_VERSION
 from tvm_bridge.report.read import read_tuning
 
@@ -145,13 +144,14 @@ def test_log_of_autotvm_and_of_an_unknown_operator(tmp_path):
 
 
 @pytest.mark.parametrize("seconds", ["NaN", "Infinity", "-1.0", "0.0", "1e300", "5e-324"])
-def test_time_that_no_run_takes_is_a_failure(tmp_path, seconds):
+def test_time_that_no_run_takes_is_left_out_and_said(tmp_path, seconds):
     log = tmp_path / "log.jsonl"
-    log.write_text(AUTOTVM_LINE.replace("0.0089085", seconds) + "\n")
-    (task,) = read_tuning(log).tasks
-    assert task.seconds is None
-    assert task.failures[0].measurement.error is ErrorCategory.UNKNOWN
-    assert "which no run takes" in task.failures[0].measurement.message
+    log.write_text(f"{AUTOTVM_LINE}\n{AUTOTVM_LINE.replace('0.0089085', seconds)}\n")
+    tuning = read_tuning(log)
+    assert [record.measurement.seconds for record in tuning.records] == [(0.0089085,)]
+    assert len(tuning.notes) == 1
+    assert tuning.notes[0].startswith("log.jsonl:2: left out")
+    assert "no run takes" in tuning.notes[0]
 
 
 def test_torn_compressed_log_shows_its_whole_part(tmp_path):
