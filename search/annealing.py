@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 from search.pool import Pool
 from search.space import Arrays, KnobSpace
 from surrogates.base import Scorer
-from surrogates.chunks import in_chunks
+from surrogates.chunks import in_chunks, power_of_two
 
 TRIES = 4
 """One-knob moves that a chain draws at each step; it goes for the first that is valid."""
@@ -229,7 +229,7 @@ def _exhaust(space: KnobSpace, scorer: Scorer, rows: Int[np.ndarray, "n knobs"],
 
 def _missing(rows: Int[np.ndarray, "n knobs"]) -> int:
     """How many rows to append, so that few shapes are ever compiled."""
-    return max(LEAST_ROWS, 1 << max(len(rows) - 1, 0).bit_length()) - len(rows)
+    return max(LEAST_ROWS, power_of_two(len(rows))) - len(rows)
 
 
 @eqx.filter_jit

@@ -14,7 +14,8 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, Int
 
 from search.space import Arrays
-from surrogates.exact_gp import ExactGP, Posterior, padded
+from surrogates.exact_gp import ExactGP, Posterior
+from surrogates.gaussian_process import padded
 
 Acquisition = Callable[[Float[Array, " n"], Float[Array, " n"], Float[Array, ""]], Float[Array, " n"]]
 """What n points are worth, by their mean, standard deviation and the best that was measured."""

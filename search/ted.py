@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from search.sampling import in_turns
 from search.space import Arrays, KnobSpace
 from surrogates.base import checked_points
-from surrogates.chunks import in_chunks
+from surrogates.chunks import in_chunks, power_of_two
 
 BLOCK = 512
 """Rows of a large kernel matrix that are computed at a time."""
@@ -54,7 +54,7 @@ def ted(features: Float[Arrays, "n d"], count: int, *, mu: float = 0.1) -> Int[n
     if not 1 <= count <= len(points):
         raise ValueError(f"count: {count} must be between 1 and the number of points, {len(points)}.")
     _check_regularisation(mu)
-    length = min(1 << (len(points) - 1).bit_length(), len(points) + -len(points) % STORED)  # few shapes are ever compiled
+    length = min(power_of_two(len(points)), len(points) + -len(points) % STORED)  # few shapes are ever compiled
     rows, _ = _ted(*_padded(points, length), count, jnp.float32(mu))
     return np.asarray(rows)
 

@@ -30,15 +30,22 @@ def in_parts(compiled: Callable[[Float[Array, "n d"]], Values], x: Float[np.ndar
     """Outside: apply a compiled function of rows to so many at a time, the last part padded to a power of two."""
     parts = []
     for part in (x[i : i + rows] for i in range(0, max(len(x), 1), rows)):
-        length = max(LEAST_ROWS, 1 << max(len(part) - 1, 0).bit_length())
+        length = max(LEAST_ROWS, power_of_two(len(part)))
         values = compiled(jax.device_put(np.pad(part, ((0, length - len(part)), (0, 0)))))
         parts.append(_first(values, len(part)))
     return jax.device_put(jax.tree.map(lambda *values: np.concatenate(values), *parts))
 
 
-def scores(scorer: Callable[[Float[Array, "n d"]], Float[Array, " n"]], x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+def scores(
+    scorer: Callable[[Float[Array, "n d"]], Float[Array, " n"]], x: Float[np.ndarray, "n d"], rows: int = 4096
+) -> Float[np.ndarray, " n"]:
     """Outside: what a surrogate's scorer says of n points; another fit, or another n, compiles nothing new."""
-    return np.asarray(in_parts(lambda rows: _scores(scorer, rows), x))
+    return np.asarray(in_parts(lambda part: _scores(scorer, part), x, rows))
+
+
+def power_of_two(count: int) -> int:
+    """The smallest power of two that is not below `count`: arrays of few lengths compile few programs."""
+    return 1 << max(count - 1, 0).bit_length()
 
 
 @eqx.filter_jit

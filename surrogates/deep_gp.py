@@ -14,7 +14,7 @@ from gpjax.parameters import PositiveReal
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from surrogates.base import Arrays, Prediction, Surrogate, check_positive, checked, checked_points, fitted, traced, with_noise
-from surrogates.chunks import in_parts
+from surrogates.chunks import scores
 from surrogates.deep_gp_layer import Composition, Layer, MeanComposition, mean_projection
 from surrogates.deep_gp_prediction import predict, predict_rows, predictor_of
 from surrogates.inducing import inducing_points
@@ -100,7 +100,8 @@ class DeepGP(Surrogate):
     ) -> Self:
         """Learn from n points, from scratch; `progress` hears of the epochs done and the RMSE of standardised targets.
 
-        **Raises:** `ValueError` naming what is wrong with `x` or `y`.
+        **Raises:** `ValueError` naming what is wrong with `x` or `y`; `FloatingPointError` if the learning rate is so high that
+        the parameters become no numbers.
         """
         points, targets = checked(x, y)
         start_key, key = jax.random.split(key)
@@ -121,7 +122,7 @@ class DeepGP(Surrogate):
     def adapt(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:
         """Transfer to a task of which n points are known, one or more.
 
-        **Raises:** `ValueError` before `fit`, or naming what is wrong with `x` or `y`.
+        **Raises:** `ValueError` before `fit`, or naming what is wrong with `x` or `y`; `FloatingPointError` as `fit`.
         """
         state = self._known()
         points, targets = checked(x, y, least=1)
@@ -258,7 +259,7 @@ def _rescaled(state: Composition, x: Float[np.ndarray, "n d"], y: Float[np.ndarr
     if not (peak and state.peak):
         return state
     mean = _means_only(state)
-    share = np.maximum(in_parts(lambda rows: _score(mean, rows), x), 0.0) / np.asarray(state.peak)
+    share = np.maximum(scores(mean, x), 0.0) / np.asarray(state.peak)
     unit = np.float32((share @ y + weight * peak) / (share @ share + weight))
     scale, offset = (np.asarray(value) * (unit / np.asarray(state.peak)) for value in (state.targets.scale, state.targets.mean))
     return replace(state, targets=Standardizer(*jax.device_put((offset, scale))), peak=jax.device_put(unit))
@@ -276,8 +277,3 @@ def _last_layer(state: Composition) -> PyTree[bool]:
 
 
 _means_only = eqx.filter_jit(Composition.means_only)
-
-
-@eqx.filter_jit
-def _score(scorer: MeanComposition, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-    return scorer(x)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import ClassVar, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
-from gpjax.parameters import PositiveReal, val
-from jax.flatten_util import ravel_pytree
+from gpjax.parameters import val
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from surrogates.base import Arrays, Prediction, Surrogate, check_positive, checked, checked_points, fitted, traced, with_noise
-from surrogates.chunks import in_chunks, in_parts
+from surrogates.gaussian_process import (
+    Hyperparameters,
+    MeanScorer,
+    checked_kernel,
+    deviation,
+    hyperparameters_of,
+    initial_logs,
+    log_prior,
+    padded,
+    predicted,
+)
 from surrogates.inverse_root import inverse_root
-from surrogates.kernels import RBF, Matern52
+from surrogates.lbfgs import Logs, minimise
 from surrogates.scaling import Standardizer
-
-KERNELS: dict[str, Any] = {"matern52": Matern52, "rbf": RBF}
-
-Logs: TypeAlias = dict[str, Any]
-"""Positive numbers by name, as logarithms: L-BFGS comes further in them than in GPJax's, which a softplus makes positive."""
 
 
 class ExactGP(Surrogate):
@@ -89,27 +90,6 @@ class ExactGP(Surrogate):
         fitted(self, self.state)
         assert self.state is not None
         return self.state
-
-
-class Hyperparameters(eqx.Module):
-    """A kernel of standardised features, and the variance of the noise of standardised targets."""
-
-    kernel: Any
-    noise: PositiveReal
-
-
-class MeanScorer(eqx.Module):
-    r"""A kernel expansion, $\sum_j k(x, x_j) w_j$, in the units of the targets."""
-
-    kernel: Any
-    inputs: Standardizer
-    targets: Standardizer
-    points: Float[Array, "m d"]
-    weights: Float[Array, " m"]
-
-    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-        """The expansion at n points."""
-        return self.targets.undo(self.kernel.cross_covariance(self.inputs(x), self.points) @ self.weights)
 
 
 class Posterior(eqx.Module):
@@ -193,12 +173,12 @@ def _fit(settings: ExactGP, x: Array, y: Array, real: Array) -> Posterior:
     points, values = inputs(x), targets(y)
 
     def loss(logs: Logs) -> Array:
-        guess = hyperparameters(logs, settings.kernel, settings.noise_floor)
+        guess = hyperparameters_of(logs, settings.kernel, settings.noise_floor)
         likelihood = log_marginal_likelihood(guess, points, values, real, jitter=settings.jitter)
         return -likelihood - log_prior(logs, x.shape[1])
 
-    best = minimise(loss, start(x.shape[1]), evaluations=settings.evaluations)
-    learned = hyperparameters(best, settings.kernel, settings.noise_floor)
+    best = minimise(loss, initial_logs(x.shape[1]), evaluations=settings.evaluations)
+    learned = hyperparameters_of(best, settings.kernel, settings.noise_floor)
     return _posterior(learned, inputs, targets, x, y, real, settings.jitter)
 
 
@@ -209,89 +189,3 @@ def _posterior(  # noqa: PLR0917 (what a posterior is made of, in the order of i
     points, values = jnp.where(real[:, None], inputs(x), 0.0), jnp.where(real, targets(y), 0.0)
     root = jnp.where(real, inverse_root(_covariance(learned, points, real, jitter)), 0.0)
     return Posterior(learned, inputs, targets, points, values, root.T @ (root @ values), root)
-
-
-def deviation(variance: Array, kernel: Any) -> Array:
-    """The root of a variance, of which rounding may have left nothing."""
-    return jnp.sqrt(jnp.maximum(variance, 1e-6 * val(kernel.variance)))
-
-
-def start(d: int) -> Logs:
-    """Where the search begins: typical points about a lengthscale apart, and some noise."""
-    return {"lengthscale": jnp.full(d, 0.5 * np.log(d), jnp.float32), "variance": jnp.float32(0.0), "noise": jnp.float32(-2.0)}
-
-
-def hyperparameters(logs: Logs, kernel: str, noise_floor: float) -> Hyperparameters:
-    """The hyperparameters as GPJax's parameters, the noise above its floor."""
-    lengthscale, variance = (PositiveReal(jnp.exp(logs[name])) for name in ("lengthscale", "variance"))
-    noise = PositiveReal(noise_floor + jnp.exp(logs["noise"]))
-    return Hyperparameters(KERNELS[kernel](lengthscale=lengthscale, variance=variance), noise)
-
-
-def log_prior(logs: Logs, d: int) -> Float[Array, ""]:
-    r"""Log-normal priors, written as (median, deviation of the logarithm).
-
-    Lengthscales $(\tfrac34 \sqrt d, \tfrac34)$: distances grow with the root of the dimension (Hvarfner et al., ICML 2024), but
-    their wider and longer prior overfits 64 points in 20 dimensions. Variance $(1, 1)$; noise $(e^{-3}, \tfrac32)$: under
-    a narrower one, targets that are all noise are taken for a function of short lengthscales.
-    """
-    lengthscale = (logs["lengthscale"] - np.log(0.75 * d**0.5)) / 0.75
-    return -0.5 * ((lengthscale**2).sum() + logs["variance"] ** 2 + ((logs["noise"] + 3.0) / 1.5) ** 2)
-
-
-def minimise(loss: Callable[[Logs], Array], start: Logs, *, evaluations: int, tolerance: float = 0.1) -> Logs:
-    """Descend by L-BFGS with backtracking for so many evaluations, or until the gradient is shorter than `tolerance`.
-
-    An iteration is one evaluation, of a new direction or of half the last step, so the loss is compiled once; `optax.lbfgs`
-    and its line search would hold four copies of it, and compiling is what takes seconds here.
-    """
-    lbfgs, (first, unravel) = optax.scale_by_lbfgs(), ravel_pytree(start)
-    value_and_gradient = jax.value_and_grad(lambda point: loss(unravel(point)))
-
-    def descend(carry: tuple) -> tuple:
-        count, point, value, gradient, memory, direction, step = carry
-        trial = point + step * direction
-        new_value, new_gradient = value_and_gradient(trial)
-        # false, too, where float32 could not factorise the covariance and the value is not a number
-        accepted = new_value <= value + 1e-4 * step * gradient @ direction
-        ascent, new_memory = lbfgs.update(new_gradient, memory, trial)
-        ascent = jnp.where(new_gradient @ ascent > 0, ascent, new_gradient)
-        new = (trial, new_value, new_gradient, new_memory, -ascent, 1.0)
-        old = (point, value, gradient, memory, direction, 0.5 * step)
-        return count + 1, *jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
-
-    # the first trial is the start itself, better than the infinite value it is compared with
-    carry = (0, first, jnp.inf, jnp.ones_like(first), lbfgs.init(first), jnp.zeros_like(first), 1.0)
-    return unravel(jax.lax.while_loop(lambda c: (c[0] < evaluations) & (jnp.linalg.norm(c[3]) > tolerance), descend, carry)[1])
-
-
-def checked_kernel(name: str) -> None:
-    """Refuse a kernel that is not in `KERNELS`."""
-    if name not in KERNELS:
-        raise ValueError(f"kernel: {name!r} is not one of {', '.join(map(repr, KERNELS))}.")
-
-
-def padded(x: Arrays, y: Arrays) -> tuple[Array, Array, Bool[Array, " m"]]:
-    """Points with zeros after them, up to one of a few sizes, and which rows are points."""
-    xp: Any = jnp if traced(x) or traced(y) else np
-    size, extra = padded_size(len(x)), padded_size(len(x)) - len(x)
-    columns = xp.pad(x, ((0, extra), (0, 0))), xp.pad(y, (0, extra)), xp.arange(size) < len(x)
-    return columns if xp is jnp else jax.device_put(columns)
-
-
-def padded_size(n: int) -> int:
-    """256, the next power of two, or three quarters of it: compiling for a size takes seconds, 256 points some 50 ms."""
-    power = max(256, 1 << (n - 1).bit_length())
-    return power * 3 // 4 if power > 256 and n <= power * 3 // 4 else power
-
-
-def predicted(posterior: Any, x: Any) -> Prediction:
-    """What a posterior predicts at any number of points, so many at a time."""
-    if traced(x):
-        return in_chunks(posterior, x)
-    return in_parts(lambda rows: _predict(posterior, rows), checked_points(x, posterior.points.shape[1]))
-
-
-@eqx.filter_jit
-def _predict(posterior: Any, x: Any) -> Prediction:
-    return posterior(x)

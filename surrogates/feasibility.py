@@ -14,7 +14,9 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from surrogates.base import Arrays, Prediction, Surrogate, checked, fitted
-from surrogates.exact_gp import ExactGP, Logs, Posterior, deviation, minimise, padded, predicted
+from surrogates.exact_gp import ExactGP, Posterior
+from surrogates.gaussian_process import deviation, padded, predicted
+from surrogates.lbfgs import Logs, minimise
 from surrogates.sparse_gp import SparseGP, SparsePosterior
 
 NODES, WEIGHTS = (part.astype(np.float32) for part in np.polynomial.hermite_e.hermegauss(24))

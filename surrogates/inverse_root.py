@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from surrogates.chunks import power_of_two
+
 BLOCK = 32
 """Triangular matrices of this size are inverted row by row."""
 
@@ -40,7 +42,7 @@ def inverse_of_triangular(lower: Float[Array, "*l m m"]) -> Float[Array, "*l m m
     where another program runs they wait for each other, ten milliseconds instead of a tenth.
     """
     m, batch = lower.shape[-1], lower.shape[:-2]
-    size = max(BLOCK, 1 << (m - 1).bit_length())
+    size = max(BLOCK, power_of_two(m))
     padded = jnp.eye(size, dtype=lower.dtype) + jnp.pad(
         lower - jnp.eye(m, dtype=lower.dtype), [*[(0, 0)] * len(batch), *[(0, size - m)] * 2]
     )

@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from surrogates.base import Arrays, Prediction, Surrogate, check_positive, checked, checked_points, fitted, traced
-from surrogates.chunks import in_parts
+from surrogates.chunks import power_of_two, scores
 from surrogates.scaling import Standardizer
 
 ROWS = 8192
@@ -74,7 +74,7 @@ class MLP(Surrogate):
         # Rows are repeated up to a power of two, and only the first of each is drawn: a search that adds a few points a round
         # seldom compiles. The scales count some rows twice, which costs nothing: they need not be exact.
         count = len(points)
-        rows = np.arange(_power_of_two(count)) % count
+        rows = np.arange(power_of_two(count)) % count
         first, draws = jax.random.split(key)
         weights = _initial(points.shape[1], self.widths, first)
         data = jnp.asarray(points[rows]), jnp.asarray(targets[rows]), jnp.int32(count)
@@ -87,7 +87,7 @@ class MLP(Surrogate):
             mean = network(jnp.asarray(x))
         else:
             points = checked_points(x, network.inputs.mean.shape[0])
-            mean = in_parts(lambda rows: _evaluate(network, rows), points, ROWS)
+            mean = jax.device_put(scores(network, points, ROWS))
         return Prediction(mean, jnp.zeros_like(mean))
 
     def scorer(self) -> Network:
@@ -151,13 +151,3 @@ def _train(
 
     trained, _ = jax.lax.fori_loop(0, steps, descend, (weights, optimiser.init(weights)))
     return replace(network, weights=trained)
-
-
-@eqx.filter_jit
-def _evaluate(network: Network, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-    return network(x)
-
-
-def _power_of_two(count: int) -> int:
-    """The smallest power of two that is not below `count`."""
-    return 1 << max(count - 1, 0).bit_length()

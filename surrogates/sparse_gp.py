@@ -13,21 +13,20 @@ from gpjax.parameters import val
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from surrogates.base import Arrays, Prediction, Surrogate, check_positive, checked, checked_points, fitted, with_noise
-from surrogates.exact_gp import (
+from surrogates.gaussian_process import (
     Hyperparameters,
-    Logs,
     MeanScorer,
     checked_kernel,
     deviation,
-    hyperparameters,
+    hyperparameters_of,
+    initial_logs,
     log_prior,
-    minimise,
     padded,
     predicted,
-    start,
 )
 from surrogates.inducing import inducing_points
 from surrogates.inverse_root import inverse_root
+from surrogates.lbfgs import Logs, minimise
 from surrogates.scaling import Standardizer
 
 
@@ -195,11 +194,11 @@ def _learn(  # noqa: PLR0917 (scales and points, each as the two functions above
     points, values = inputs(x), targets(y)
 
     def loss(logs: Logs) -> Array:
-        guess = hyperparameters(logs, settings.kernel, settings.noise_floor)
+        guess = hyperparameters_of(logs, settings.kernel, settings.noise_floor)
         return -evidence_lower_bound(guess, centres, points, values, real, jitter=settings.jitter) - log_prior(logs, x.shape[1])
 
-    return hyperparameters(
-        minimise(loss, start(x.shape[1]), evaluations=settings.evaluations), settings.kernel, settings.noise_floor
+    return hyperparameters_of(
+        minimise(loss, initial_logs(x.shape[1]), evaluations=settings.evaluations), settings.kernel, settings.noise_floor
     )
 
 

@@ -21,6 +21,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from paramax import AbstractUnwrappable
 
+from surrogates.chunks import power_of_two
+
 Model = TypeVar("Model", bound=eqx.Module)
 
 Step: TypeAlias = tuple[Float[Array, " q"], optax.OptState, Float[Array, ""]]
@@ -89,7 +91,7 @@ def train(
     **Raises:** `FloatingPointError` if the RMSE has become infinite or no number.
     """
     theta, frozen = eqx.partition(model, parameters_of(model) if trainable is None else trainable)
-    batch = min(batch, 1 << (min(len(x), resident) - 1).bit_length())
+    batch = min(batch, power_of_two(min(len(x), resident)))
     shards, limit = -(-len(x) // resident), epochs * -(-len(x) // resident)
     stride = 1 if shards > 1 else 10 if progress is not None else limit
     # no arithmetic of arrays between the compiled parts: each operation by itself would compile, too
@@ -104,7 +106,7 @@ def train(
     trained = Trained(eqx.combine(run.theta, frozen), int(run.epoch), float(run.rmse))
     if trained.epochs and not math.isfinite(trained.rmse):
         raise FloatingPointError(
-            f"training: the error is {trained.rmse} after {trained.epochs} epochs; try a learning_rate below {learning_rate}."
+            f"training: the error is {trained.rmse} after {trained.epochs} epochs; try a learning rate below {learning_rate}."
         )
     return trained
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from surrogates.base import Arrays
+from surrogates.chunks import power_of_two
 
 LEAST_ROOM = 256
 """The fewest trees that a scorer has room for: more than most fits have, and room costs nothing."""
@@ -98,7 +99,7 @@ class Trees(eqx.Module):
 
     def with_room(self) -> Self:
         """Arrays of a length that many fits share (a power of two), so that the next fit compiles nothing."""
-        room = max(LEAST_ROOM, 1 << (len(self.feature) - 1).bit_length()) - len(self.feature)
+        room = max(LEAST_ROOM, power_of_two(len(self.feature))) - len(self.feature)
         feature, threshold, leaf = (
             jnp.asarray(np.pad(rows, ((0, room), (0, 0)))) for rows in (self.feature, self.threshold, self.leaf)
         )

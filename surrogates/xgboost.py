@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from surrogates.base import Arrays, Prediction, Surrogate, check_positive, checked, checked_points, fitted, traced
+from surrogates.chunks import scores
 from surrogates.pooling import scale_of
 from surrogates.trees import Trees, chained
 
@@ -155,13 +156,8 @@ class XGBoost(Surrogate):
     def predict(self, x: Float[Arrays, "n d"]) -> Prediction:
         """The trees' values in the targets' units, and 0 for the doubt they do not have."""
         known = self._known()
-        margin: Any
-        if traced(x):
-            margin = self.scorer()(x)
-        else:  # on the host but for the walk, which takes points padded to few lengths: nothing is compiled for each number
-            points = checked_points(x, known.columns)
-            padding = (1 << max(len(points) - 1, 0).bit_length()) - len(points)
-            margin = np.asarray(self.scorer()(np.pad(points, ((0, padding), (0, 0)))))[: len(points)]
+        # outside jit on the host, but for the walk through the trees: nothing is compiled for each number of points
+        margin: Any = self.scorer()(x) if traced(x) else scores(self.scorer(), checked_points(x, known.columns))
         mean = np.float32(known.offset) + np.float32(known.slope) * margin
         return Prediction(jnp.asarray(mean), jnp.asarray(np.zeros(mean.shape, np.float32)))
 

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from surrogates.chunks import in_chunks, in_parts, scores
+from surrogates.chunks import in_chunks, in_parts, power_of_two, scores
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 40])
@@ -46,3 +48,11 @@ def test_scores_are_the_scorers_and_another_fit_compiles_nothing():
         np.testing.assert_allclose(scores(jax.tree_util.Partial(score, weights), x), x @ weights, rtol=1e-4, atol=1e-4)
     assert scores(jax.tree_util.Partial(score, jnp.ones(3)), x[:150]).shape == (150,)
     assert len(traces) == 1
+
+
+@given(st.integers(0, 1 << 40))
+def test_power_of_two_is_the_smallest_that_holds_so_many(count):
+    power = power_of_two(count)
+    assert power.bit_count() == 1
+    assert count <= power
+    assert power == 1 or power // 2 < count

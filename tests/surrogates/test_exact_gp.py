@@ -10,8 +10,9 @@ from gpjax.parameters import val
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import surrogates.exact_gp as module
-from surrogates.exact_gp import ExactGP, hyperparameters, log_density, log_marginal_likelihood, padded, padded_size
+import surrogates.gaussian_process as module
+from surrogates.exact_gp import ExactGP, log_density, log_marginal_likelihood
+from surrogates.gaussian_process import hyperparameters_of, padded
 
 KEY = jax.random.key(0)
 LIKELIHOOD = eqx.filter_jit(log_marginal_likelihood)
@@ -81,7 +82,7 @@ def test_posterior_is_gpjax_s():
 @pytest.mark.parametrize(("n", "log_noise"), [(2, -1.0), (37, -4.0), (64, 0.0)])
 def test_log_marginal_likelihood_is_the_closed_form_whatever_the_padding(n, kernel, log_noise):
     x, y = points(n, noise=0.3)
-    learned = hyperparameters(
+    learned = hyperparameters_of(
         {"lengthscale": jnp.zeros(3), "variance": jnp.zeros(()), "noise": jnp.float32(log_noise)}, kernel, 0.0
     )
     k = covariance(kernel, np.ones(3), 1.0, x.astype(np.float64), x) + (np.exp(log_noise) + 1e-5) * np.eye(n)
@@ -110,13 +111,6 @@ def test_padding_changes_no_prediction(monkeypatch):
     assert (len(narrow.state.points), len(wide.state.points)) == (256, 100)
     for a, b in zip(narrow.predict(new), wide.predict(new), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
-
-
-@given(st.integers(1, 10_000))
-def test_padded_sizes_are_few_and_never_too_small(n):
-    assert n <= padded_size(n) <= max(256, 2 * n)
-    assert padded_size(padded_size(n)) == padded_size(n)
-    assert len({padded_size(i) for i in range(1, 513)}) == 3
 
 
 def test_more_data_leave_less_doubt():

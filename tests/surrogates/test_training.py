@@ -53,7 +53,7 @@ def test_minimum_is_found():
 
 
 def test_an_error_that_is_no_number_is_said():
-    with pytest.raises(FloatingPointError, match=r"training: the error is (nan|inf) .*; try a learning_rate below 1e\+30"):
+    with pytest.raises(FloatingPointError, match=r"training: the error is (nan|inf) .*; try a learning rate below 1e\+30"):
         fit(learning_rate=1e30, epochs=50)
 
 
