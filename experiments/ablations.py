@@ -5,6 +5,7 @@ An ablation is given what the other layers taught and a few points of a new laye
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,12 +36,12 @@ class Sources:
         """Pool the layers and fit the models, or load them from the folder where an earlier run has left them."""
         pooled = pool(tasks)
         folder.mkdir(parents=True, exist_ok=True)
-        paths = folder / "deep_gp", folder / "trees"
+        recipes = SquareRoot(DeepGP()), XGBoost("reg", halving=math.inf)
+        paths = [folder / f"{type(recipe).__name__}-{_digest(recipe, pooled)}" for recipe in recipes]
         if not paths[0].exists():
-            save(paths[0], SquareRoot(DeepGP()).fit(pooled.x, pooled.y, key=key), features=())
+            save(paths[0], recipes[0].fit(pooled.x, pooled.y, key=key), features=())
         if not paths[1].exists():
-            boosted = XGBoost("reg", halving=math.inf).fit(pooled.x, pooled.y, key=key, groups=_groups(pooled))
-            save(paths[1], boosted, features=())
+            save(paths[1], recipes[1].fit(pooled.x, pooled.y, key=key, groups=_groups(pooled)), features=())
         deep_gp, trees = (load(path) for path in paths)
         assert isinstance(deep_gp, SquareRoot)
         assert isinstance(trees, XGBoost)
@@ -116,6 +117,11 @@ class InUnit(Surrogate):
     def predictive(self, x: Float[Arrays, "n d"]) -> Prediction:
         """Shares of the best, with their noise, times the best."""
         return Prediction(*(values * self.best for values in self.shares.predictive(x)))
+
+
+def _digest(recipe: Surrogate, pooled: Pool) -> str:
+    """What tells a fit from those of other settings and of other points."""
+    return hashlib.sha256(repr(recipe).encode() + pooled.x.tobytes() + pooled.y.tobytes()).hexdigest()[:16]
 
 
 def _groups(pooled: Pool) -> np.ndarray:

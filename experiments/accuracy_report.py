@@ -15,6 +15,9 @@ from experiments.command import pyplot
 
 RESULTS = Path(__file__).parent / "results"
 SETTING = ("device", "sources", "rows", "points", "selection", "judge")
+JUDGEMENT = (*SETTING, "layer", "seed", "surrogate")
+"""What a line is about; of two about the same, the later one counts."""
+
 LOWER_IS_BETTER = ("rmse", "nlpd")
 SELECTED = {"top": "the first of the zero-shot ranking", "random": "random", "half": "half of either kind"}
 CARDS = {"gtx1650": "a GTX 1650", "rtx3080": "an RTX 3080", "v100": "a V100"}
@@ -26,7 +29,8 @@ Summary = dict[str, dict[str, tuple[float, float]]]
 
 def write(logs: Iterable[Path]) -> None:
     """Write `results/surrogate_accuracy.{md,json,png}` from logs of the experiment."""
-    lines = [line for path in logs for line in log.read(path)]
+    judgements = {tuple(line[name] for name in JUDGEMENT): line for path in logs for line in log.read(path)}
+    lines = list(judgements.values())
     if not lines:
         raise FileNotFoundError("logs: nothing was recorded yet; first run `surrogate_accuracy.py run --device ...`.")
     settings: dict[tuple, list[dict]] = defaultdict(list)

@@ -10,13 +10,13 @@ from tvm_bridge.arguments import fail
 
 
 def ended(program: str, work: Callable[[], int], kept: str) -> int:
-    """Do a program's work; returns its exit code, 2 after an error, 130 after Ctrl-C, when `kept` is said."""
+    """Do a program's work; returns its exit code, 2 after an error, 130 after Ctrl-C, when `kept` is said of what was done."""
     try:
         return work()
     except (ValueError, OSError, LookupError, ImportError, ArithmeticError, RuntimeError) as error:
         return fail(program, error)
     except KeyboardInterrupt:
-        print(f"{program}: stopped; {kept}, the same command goes on", file=sys.stderr)
+        print(f"{program}: stopped; {kept}", file=sys.stderr)
         return 130
 
 

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 do(chosen, arguments, complain)
         return 1 if complaints else 0
 
-    return ended("cpu_kernels", work, f"{arguments.out} keeps what was found")
+    return ended("cpu_kernels", work, f"{arguments.out} keeps what was found, the same command goes on")
 
 
 Complain = Callable[[str], None]

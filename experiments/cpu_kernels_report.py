@@ -42,7 +42,8 @@ def write(folder: Path, results: Path) -> None:
     by_layer = {row["layer"]: Row(**row) for row in known["rows"]} | {line["layer"]: Row.of(line) for line in lines}
     rows = sorted((row.below(peaks) for row in by_layer.values()), key=lambda row: row.network)
     fresh = shares(log.read(folder / "random.jsonl"), lines)
-    random = list(({line["layer"]: line for line in known["random"]} | {line["layer"]: line for line in fresh}).values())
+    earlier = {line["layer"]: line for line in known["random"] if "long" in line}  # an earlier version's do not tell
+    random = list((earlier | {line["layer"]: line for line in fresh}).values())
     stored = {
         "device": device,
         "peaks": asdict(peaks) if peaks else None,

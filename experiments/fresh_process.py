@@ -21,6 +21,7 @@ def imported() -> float:
     from surrogates import (  # noqa: F401
         MLP,
         BootstrapEnsemble,
+        Constant,
         DeepGP,
         ExactGP,
         Feasibility,

@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.extend(OUT / "llvm.jsonl", lambda known: _lines(wanted, {_key(line) for line in known}))
         return 0
 
-    return ended("llvm_comparison", work, f"{OUT} keeps what was found")
+    return ended("llvm_comparison", work, f"{OUT} keeps what was found, the same command goes on")
 
 
 def tunings(seeds: int, cores: int) -> Iterator[Tuning]:

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             log.extend(path, lambda known: _runs(parsed, set(map(_key, known))))
         return 0
 
-    return ended("method_comparison", work, f"{OUT} keeps what was found")
+    return ended("method_comparison", work, f"{OUT} keeps what was found, the same command goes on")
 
 
 def _key(line: dict) -> tuple:

@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 do(arguments)
         return 0
 
-    return ended("network_latency", work, f"{arguments.out} keeps what was found")
+    return ended("network_latency", work, f"{arguments.out} keeps what was found, the same command goes on")
 
 
 def _extraction(name: str, arguments: argparse.Namespace) -> Extraction:

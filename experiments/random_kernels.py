@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments.kernel_cases import Case, process
 from tvm_bridge.measure import jobs
+from tvm_bridge.measure.base import ErrorCategory
 
 KERNEL_LIMIT = 60.0
 """Seconds that a build and a run may take: more than a tuner would wait, so that what is slow is seen."""
@@ -54,6 +55,8 @@ def sampled(chosen: Iterable[Case], count: int, known: Iterable[Mapping]) -> Ite
                         timing = jobs.Timing(repeat=9, min_repeat_ms=0)
                         outcome = runner.call(jobs.run, built.value, case.task.target.kind, timing, limit=KERNEL_LIMIT)
                         Path(built.value.path).unlink()
+                    if isinstance(outcome.value, jobs.Failure) and outcome.value.error is ErrorCategory.UNKNOWN:
+                        raise ValueError(f"{case.label}: {outcome.value.message}.")
                     worked = isinstance(outcome.value, list)
                     if not worked and outcome is not built:
                         runner.stop()  # a kernel that fails may have written where it should not

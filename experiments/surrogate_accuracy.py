@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             log.extend(path, lambda known: _figures(arguments, {_key(line) for line in known if line["judge"] == LAST}))
         return 0
 
-    return ended("surrogate_accuracy", work, f"{OUT} keeps what was found")
+    return ended("surrogate_accuracy", work, f"{OUT} keeps what was found, the same command goes on")
 
 
 def _key(line: dict) -> tuple:

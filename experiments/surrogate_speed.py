@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,9 @@ import jax
 import jax.numpy as jnp
 
 from experiments.bounds import Peaks, Shape, Work, measured_peaks
+from experiments.command import ended
 from experiments.fresh_process import data
+from experiments.interpreter import Interpreter
 from surrogates import DeepGP, save
 from tvm_bridge.arguments import Parser, positive
 
@@ -69,44 +71,43 @@ class Row:
 class Competitors:
     """The process that times GPyTorch and XGBoost."""
 
-    def __init__(self, process: subprocess.Popen) -> None:
-        self._requests, self._answers = process.stdin, process.stdout
+    def __init__(self, python: str) -> None:
+        self._interpreter = Interpreter(python, str(Path(__file__).with_name("gpytorch_speed.py")))
         shapes = {"features": FEATURES, "hidden": [10, 14], "inducing": 128, "batch": BATCH, "trees": 100, "depth": 3}
-        self.versions = self._asked(shapes | {"threads": os.cpu_count()})
+        self.versions = self._interpreter.ask(shapes | {"threads": os.cpu_count()})
 
     def seconds(self, what: str, **arguments: int) -> float:
         """The seconds of one call."""
-        return self._asked([what, arguments])
+        return self._interpreter.ask([what, arguments])
 
-    def _asked(self, request: Any) -> Any:
-        assert self._requests is not None
-        assert self._answers is not None
-        self._requests.write(json.dumps(request) + "\n")
-        self._requests.flush()
-        line = self._answers.readline()
-        if not line:
-            raise RuntimeError("--competitors: the interpreter ended; does it have gpytorch and xgboost?")
-        return json.loads(line)
+    def close(self) -> None:
+        """End the process."""
+        self._interpreter.close()
 
 
-def main() -> int:
-    """Measure all, write the results."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure all, write the results; returns the exit code."""
     parser = Parser(prog="surrogate_speed", description="The deep Gaussian process beside GPyTorch's and beside XGBoost.")
     parser.add_argument("--competitors", required=True, help="a Python interpreter that has GPyTorch and XGBoost")
     parser.add_argument("--rounds", type=positive, default=5, help="how often each pair takes turns")
-    arguments = parser.parse_args()
-    peaks = measured_peaks()
-    x, y = data(4096, features=FEATURES)
-    fitted = {name: replace(model, epochs=10).fit(x, y, key=KEY) for name, model in MODELS.items()}
-    with competitors(arguments.competitors) as others:
-        versions = others.versions
+    arguments = parser.parse_args(argv)
+    return ended(
+        "surrogate_speed", lambda: _measured(arguments.competitors, arguments.rounds), "nothing is kept, start it again"
+    )
+
+
+def _measured(python: str, rounds: int) -> int:
+    with closing(Competitors(python)) as others:
+        peaks, versions = measured_peaks(), others.versions
+        x, y = data(4096, features=FEATURES)
+        fitted = {name: replace(model, epochs=10).fit(x, y, key=KEY) for name, model in MODELS.items()}
         rows = [
-            *training(others, peaks, arguments.rounds),
-            *prediction(fitted, others, peaks, arguments.rounds),
-            *scoring(fitted, others, peaks, arguments.rounds),
+            *training(others, peaks, rounds),
+            *prediction(fitted, others, peaks, rounds),
+            *scoring(fitted, others, peaks, rounds),
         ]
     with tempfile.TemporaryDirectory() as folder:
-        fresh = in_fresh_processes(fitted, Path(folder), arguments.rounds)
+        fresh = in_fresh_processes(fitted, Path(folder), rounds)
     record = {
         "versions": versions | {"jax": jax.__version__},
         "peaks": asdict(peaks),
@@ -118,16 +119,6 @@ def main() -> int:
     (RESULTS / "surrogate_speed.md").write_text(report(rows, fresh, peaks, record["versions"]))
     print((RESULTS / "surrogate_speed.md").read_text())
     return 0
-
-
-@contextmanager
-def competitors(python: str) -> Iterator[Competitors]:
-    """The other interpreter, for as long as it is needed."""
-    script = Path(__file__).with_name("gpytorch_speed.py")
-    with subprocess.Popen([python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        yield Competitors(process)
-        process.stdin.close()
 
 
 def training(others: Competitors, peaks: Peaks, rounds: int) -> list[Row]:

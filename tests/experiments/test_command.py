@@ -28,8 +28,8 @@ def test_an_error_is_one_line(capsys, error):
 
 
 def test_ctrl_c_says_what_is_kept(capsys):
-    assert ended("program", raising(KeyboardInterrupt()), "a folder keeps it") == 130
-    assert capsys.readouterr().err == "program: stopped; a folder keeps it, the same command goes on\n"
+    assert ended("program", raising(KeyboardInterrupt()), "a folder keeps it, go on") == 130
+    assert capsys.readouterr().err == "program: stopped; a folder keeps it, go on\n"
 
 
 def test_no_picture_without_matplotlib(capsys, monkeypatch):

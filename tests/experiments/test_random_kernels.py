@@ -68,6 +68,9 @@ def test_a_reference_that_fails_names_its_layer(processes, case):
     processes.answers["prepare"] = Outcome(failure="timeout", message="stopped after 300 s")
     with pytest.raises(ValueError, match=r"alexnet conv5: the reference: stopped after 300 s\."):
         list(sampled([case], 3, []))
+    processes.answers |= {"prepare": Outcome("a CPU"), "run": Outcome(jobs.Failure(ErrorCategory.UNKNOWN, "no reference"))}
+    with pytest.raises(ValueError, match=r"alexnet conv5: no reference\."):
+        list(sampled([case], 3, []))
 
 
 def configurations(seconds):
