@@ -8,7 +8,7 @@ tune: .venv/ready
 	$(BIN)/gausstune tune --network resnet-18 --layer rb1-conv1 --trials 64 --log out/tune/resnet-18.jsonl
 
 test: .venv/test lint
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: .venv/test
 	$(BIN)/ruff check

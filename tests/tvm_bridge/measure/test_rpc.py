@@ -16,6 +16,11 @@ from tvm_bridge.devices import tracker_devices
 from tvm_bridge.measure import pipeline
 
 
+def test_a_number_of_devices_that_measures_nothing_is_refused():
+    with pytest.raises(ValueError, match="devices: 0 must be at least 1; None takes all"):
+        bridge.RPC("127.0.0.1", 9190, "cpu", devices=0)
+
+
 @contextmanager
 def daemon(*arguments):
     """A server that runs until it is killed."""
@@ -74,7 +79,8 @@ def farm(servers):
 @pytest.mark.parametrize("attempts", [1, 3])
 def test_a_dying_server_loses_no_candidate(monkeypatch, attempts):
     monkeypatch.setattr(pipeline, "ATTEMPTS", attempts)
-    with farm(2) as (port, servers), bridge.RPC("127.0.0.1", port, "cpu", check=False, min_repeat_ms=1, repeat=1) as measurer:
+    timing = {"check": False, "min_repeat_ms": 1, "repeat": 1, "builders": 1}
+    with farm(2) as (port, servers), bridge.RPC("127.0.0.1", port, "cpu", **timing) as measurer:
         results = {}
         for position, measurement in measurer.stream(calling("usleep", 20_000), [None] * 5):
             assert position not in results
@@ -93,7 +99,7 @@ def test_a_dying_server_loses_no_candidate(monkeypatch, attempts):
 def test_unknown_key_and_absent_tracker_are_device_errors():
     task = small_task()
     unknown = pytest.raises(bridge.DeviceError, match=r"knows no device 'phone', only \['cpu'\]")
-    with farm(1) as (port, _), bridge.RPC("127.0.0.1", port, "phone") as measurer, unknown:
+    with farm(1) as (port, _), bridge.RPC("127.0.0.1", port, "phone", builders=1) as measurer, unknown:
         measurer.device(task)
-    with bridge.RPC("127.0.0.1", 1, "cpu") as measurer, pytest.raises(bridge.DeviceError, match="no RPC tracker answers"):
+    with bridge.RPC("127.0.0.1", 1, "cpu", builders=1) as measurer, pytest.raises(bridge.DeviceError, match="no RPC tracker answers"):
         measurer.device(task)
