@@ -17,6 +17,9 @@ from typing import BinaryIO
 from tvm_bridge.log_lines import DAMAGED, deflated, inflated, lines
 from tvm_bridge.records import Record, read_records
 
+BEGINNING = b'{"input":'
+"""How a record's line begins."""
+
 
 class RecordLog:
     """A log that is read once and appended to; several processes may append at the same time.
@@ -35,9 +38,9 @@ class RecordLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._sound = 0  # the file is known to be whole up to here
         with _locked(self.path) as file:
+            if _is_foreign(self.path):
+                raise ValueError(f"log: {self.path} is not a log of measurements; name another file.")
             self._sound = _mend(file, self.path, self._sound)
-        if _is_foreign(self.path):
-            raise ValueError(f"log: {self.path} is not a log of measurements; name another file.")
         self.records = read_records(self.path)
 
     def append(self, record: Record) -> None:
@@ -90,7 +93,7 @@ def _mend(file: BinaryIO, path: Path, sound: int) -> int:
         complete = not rest and not text.endswith(b"\n") and bool(text)
     else:
         whole = tail.rfind(b"\n") + 1
-        rest, begin, newline = tail[whole:], b'{"input":', b"\n"
+        rest, begin, newline = tail[whole:], BEGINNING, b"\n"
         complete = _is_record(rest)
     if complete:
         file.seek(0, os.SEEK_END)
@@ -115,6 +118,6 @@ def _is_record(line: bytes) -> bool:
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether a file has lines, none of which can be, or can have been, a record."""
-    written = [line for line in lines(path) if line.strip()]
+    """Whether a file has lines, none of which can be, or can have been, a record; a torn one may have lost most of itself."""
+    written = [line for each in lines(path) if (line := each.strip(b"\0 \t\r")) and not BEGINNING.startswith(line)]
     return bool(written) and not any(b'"input"' in line or line.startswith(DAMAGED) for line in written)

@@ -157,8 +157,8 @@ def read_records(paths: Paths) -> list[Record]:
     **Raises:** `FileNotFoundError` if a log is not there.
     """
     records = []
-    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
-        for number, line in enumerate(lines(_log_of(path)), start=1):
+    for path in map(_log_of, [paths] if isinstance(paths, (str, os.PathLike)) else paths):
+        for number, line in enumerate(lines(path), start=1):
             if line.strip():
                 try:
                     records.append(Record.from_json(line))

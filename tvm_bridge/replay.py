@@ -27,7 +27,8 @@ def replay(paths: Paths, *, missing: str = "error") -> list[Task]:
 
     **Arguments:**
 
-    - `paths`: AutoTVM logs (`.jsonl`, `.jsonl.gz`), whose records are pooled, and exhaustive tables (`.json`, `.json.gz`).
+    - `paths`: AutoTVM logs (`.jsonl`, `.jsonl.gz`) and folders of tuned networks, whose records are pooled, and exhaustive
+      tables (`.json`, `.json.gz`).
     - `missing`: what a configuration that was not recorded means: "error", or "fail" to count it as failed.
 
     **Returns:** a task for every operator, shape, target and device in the logs, in order of appearance, then one for every
@@ -49,9 +50,14 @@ def _log_tasks(records: Iterable[Record], missing: str) -> list[Task]:
 
 
 def _by_device(records: list[Record]) -> list[tuple[str, list[Record]]]:
-    """Each device with its records; what does not say where it was measured counts for the first."""
-    devices = list(dict.fromkeys(record.measurement.device for record in records if record.measurement.device)) or [""]
-    return [(name, [record for record in records if (record.measurement.device or devices[0]) == name]) for name in devices]
+    """Each device with its records of configurations; what does not say where it was measured counts for the first."""
+    tried = [record for record in records if record.config is not None]
+    devices = list(dict.fromkeys(record.measurement.device for record in tried if record.measurement.device)) or [""]
+    return [
+        (name, some)
+        for name in devices
+        if (some := [record for record in tried if (record.measurement.device or devices[0]) == name])
+    ]
 
 
 def _log_task(key: TaskKey, records: list[Record], device: str, missing: str) -> Task:

@@ -114,8 +114,8 @@ def proposer(method: str | Method, *, seed: int, learns: bool) -> Callable[[Task
 def default_seconds(task: Task, *, measurer: Measurer | None = None) -> float:
     """Measure TVM's default schedule of a task: the median seconds of one run.
 
-    **Raises:** `DeviceError` if the target has no device here, `TuningError` if the schedule does not work, `ValueError` for a
-    task that is known by its records alone.
+    **Raises:** `DeviceError` if the target has no device here, `TuningError` if the schedule does not work, `LookupError` for a
+    replayed task.
     """
     with ExitStack() as stack:
         measurer = measurer or task.measurer or stack.enter_context(Local())

@@ -39,6 +39,8 @@ def bted_search(
     **Raises:** `ValueError` for a number out of range, `ImportError` naming the extra if XGBoost is needed and missing.
     """
     first_key, search_key = jax.random.split(key)
+    if "first" in options:
+        raise ValueError("first: BTED chooses the first plan; `autotvm` takes one.")
     check_settings(count=plan, mu=mu, pool=pool, batches=batches)
     tuner = partial(autotvm, space, key=search_key, history=history, plan=plan, **options)
     tuner()  # a generator that has not begun: what it refuses is refused now, not after a first plan

@@ -254,3 +254,14 @@ def test_search_and_measure_are_closed_when_measuring_fails():
     with pytest.raises(KeyboardInterrupt):
         run(kept.search, kept.measure, trials=6)
     assert "search closed" in kept.bench.events
+
+
+def test_a_configuration_without_a_result_is_the_measurers_fault():
+    bench = Bench([1.0, 2.0, 3.0], [3])
+
+    def forgetful(knobs):
+        yield 0, 1.0
+
+    with pytest.raises(RuntimeError, match="measure: it gave 1 results for 3 configurations; it must answer for each"):
+        run(bench.search(), forgetful, trials=3)
+    assert bench.events == ["search closed"]

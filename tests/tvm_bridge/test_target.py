@@ -168,10 +168,12 @@ def gpu_query(tmp_path, monkeypatch):
         ("echo 'No devices were found'; exit 6", FALLBACK_CUDA_ARCH),
         ("exit 0", FALLBACK_CUDA_ARCH),
         (None, FALLBACK_CUDA_ARCH),
+        ("exec /bin/sleep 60", FALLBACK_CUDA_ARCH),
     ],
-    ids=["one GPU", "two GPUs", "no GPU", "no answer", "no tool"],
+    ids=["one GPU", "two GPUs", "no GPU", "no answer", "no tool", "a driver that hangs"],
 )
-def test_bare_cuda_takes_the_first_gpus_architecture(gpu_query, script, arch):
+def test_bare_cuda_takes_the_first_gpus_architecture(gpu_query, monkeypatch, script, arch):
+    monkeypatch.setattr(target_module, "DRIVER_LIMIT", 60.0 if script is None or "sleep" not in script else 0.2)
     gpu_query(script)
     assert Target.parse("cuda").resolve() == Target("cuda", (("arch", arch),))
 
@@ -190,7 +192,9 @@ def test_unknown_cpu_is_refused_with_the_nearest_names():
         Target.parse("llvm -mcpu=znver44").resolve()
 
 
-@pytest.mark.parametrize(("quota", "cores"), [("200000 100000", 2), ("350000 100000", 3), ("max 100000", None), ("", None)])
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("200000 100000", 2), ("350000 100000", 3), ("50000 100000", 1), ("max 100000", None), ("", None)]
+)
 def test_container_quota_bounds_the_cores(tmp_path, quota, cores):
     (tmp_path / "cpu.max").write_text(quota)
     assert target_module._container_cores(tmp_path / "cpu.max") == cores

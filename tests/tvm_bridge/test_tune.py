@@ -339,3 +339,12 @@ def test_a_configuration_beyond_the_space_is_refused_by_name():
             with pytest.raises(ValueError, match=r"config: .* is of the enlarged space .*make the task with enlarged=True"):
                 bridge.build(plain, config)
     assert {config["winograd"] for config in configs} == {0, 2, 4}
+
+
+def test_a_measurer_that_says_nothing_of_the_default_is_told():
+    class Silent(Pretended):
+        def stream(self, task, configs):
+            yield from ()
+
+    with pytest.raises(RuntimeError, match="measurer: it gave no result for TVM's default schedule"):
+        tune(small_task(), Silent(by_tiles), trials=3)

@@ -108,6 +108,8 @@ def subject_of(task: Task) -> Subject:
     """
     if task.workload is None:
         raise ValueError(f"task: {task.name} is known only by its records and cannot be measured; replay them.")
+    if task.digest and task.function is None:
+        raise ValueError(f"task: of {task.name} records know the result, not the function; take it from its network.")
     function = None
     if task.function is not None:
         import tvm

@@ -125,7 +125,8 @@ def export(executable: Any, path: str) -> None:
 class Runner:
     """The state of a runner process: the device it holds, the subject it is prepared for, and the references it has made.
 
-    `expected` is the subject's reference; None where there is none, and `complaint` says why, if it was asked for.
+    `expected` is the subject's reference; None where there is none, and `complaint` says why, if it was asked for. All kernels
+    then fail as UNKNOWN, without being run.
     """
 
     def __init__(self) -> None:
@@ -159,7 +160,7 @@ def prepare(subject: Subject, tracker: Tracker | None, session_limit: float, che
             try:
                 _runner.references[subject] = _reference(subject, _runner.inputs, output)
             except Exception as error:  # the subject's own fault: its candidates fail, another subject's do not
-                _runner.complaint = f"there is no reference to check against: {_in_short(error)}"
+                _runner.complaint = f"no reference to check against ({_in_short(error)}); use check=False and another log"
         _runner.expected = _runner.references.get(subject)
         _runner.subject = subject
     return local_device(subject.target.kind) if tracker is None else _remote_device(tracker, session_limit)

@@ -237,7 +237,8 @@ class Pipeline:
         seconds += outcome.seconds
         if isinstance(outcome.value, list):
             return Measurement(tuple(outcome.value), all_cost=seconds, timestamp=time.time(), device=self._name)
-        runner.worker.stop()  # it may have written where it should not, and an error poisons the context of a GPU
+        if not (isinstance(outcome.value, jobs.Failure) and outcome.value.error is ErrorCategory.UNKNOWN):  # which was not run
+            runner.worker.stop()  # it may have written where it should not, and an error poisons the context of a GPU
         categories = {"timeout": ErrorCategory.RUN_TIMEOUT, "crash": ErrorCategory.RUNTIME_DEVICE}
         return self._failure(outcome, categories, seconds)
 

@@ -73,7 +73,8 @@ def benchmark(
     - `runs`: of each, or by name.
     - `log`: the folder of the network's tuning, or a .jsonl file; the latencies are appended to it.
 
-    **Raises:** `ValueError` naming the argument that does not fit, `RuntimeError` if a network does not run.
+    **Raises:** `ValueError` naming the argument that does not fit, `DeviceError` if their device is not here, `RuntimeError` if
+    a network does not run.
     """
     named = {"tuned": networks} if isinstance(networks, CompiledNetwork) else dict(networks)
     if not named:

@@ -21,6 +21,9 @@ from tvm_bridge.network.running import Running
 from tvm_bridge.records import Paths, Record, gather
 from tvm_bridge.target import Target
 
+UNCHECKED = "pass check=False, or --no-check on the command line"
+"""The way out where a compiled network cannot be run."""
+
 TOLERANCE = 1e-3
 """How far the outputs of the tuned and the untuned network may lie apart, as a share of the largest: layers add up."""
 
@@ -89,8 +92,6 @@ def compile_network(
     is not here; `RuntimeError` if the tuned network computes something else.
     """
     extraction = extraction_of(model, target)
-    if check and "mtriple" in dict(extraction.target.attributes):
-        raise ValueError(f"check: what is compiled for {extraction.target} cannot run on this machine; pass check=False.")
     foreign = None if database is None else foreign_database(database, extraction.target)
     tuned = _tuned(extraction, gather("log", log), foreign)
     compiled = _compiled(extraction, tuned, foreign)
@@ -102,11 +103,13 @@ def compile_network(
         )
     if not (check and compiled.tuned):
         return compiled
+    if "mtriple" in dict(extraction.target.attributes):
+        raise ValueError(f"check: what is compiled for {extraction.target} cannot run on this machine; {UNCHECKED}.")
     default = _compiled(extraction, {}, None)
     try:
         before, after = _compare(default, compiled)
     except DeviceError as error:
-        raise DeviceError(f"{error} To compile a network all the same pass check=False.") from error
+        raise DeviceError(f"{error} To compile it all the same {UNCHECKED}.") from error
     if after < before:
         return compiled
     warnings.warn(

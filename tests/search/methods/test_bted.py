@@ -43,6 +43,11 @@ def test_a_plan_larger_than_the_pools_is_refused():
         bted_search(SPACE, key=KEY, surrogate=Ridge(), plan=80, pool=50)
 
 
+def test_the_first_plan_is_not_given():
+    with pytest.raises(ValueError, match="first: BTED chooses the first plan"):
+        bted_search(SPACE, key=KEY, surrogate=Ridge(), first=SPACE.sample(KEY, 4))
+
+
 def test_what_autotvm_refuses_is_refused_before_a_first_plan():
     with pytest.raises(ValueError, match=r"epsilon: 2\.0 must lie in 0 \.\. 1"):
         bted_search(SPACE, key=KEY, surrogate=Ridge(), epsilon=2.0)

@@ -35,6 +35,12 @@ def test_grid_is_every_valid_configuration_in_ascending_order(space, batch, chun
     assert all(len(each) == batch for each in batches[:-1])
 
 
+@pytest.mark.parametrize("name", ["batch", "chunk"])
+def test_steps_of_nothing_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name}: 0 must be at least 1"):
+        grid_search(WHOLE, key=KEY, **{name: 0})
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.integers(0, 10**25 - 1), min_size=1, max_size=20, unique=True))
 def test_grid_ascends_in_a_pool_of_a_huge_space(listed):

@@ -101,5 +101,8 @@ def test_unknown_key_and_absent_tracker_are_device_errors():
     unknown = pytest.raises(bridge.DeviceError, match=r"knows no device 'phone', only \['cpu'\]")
     with farm(1) as (port, _), bridge.RPC("127.0.0.1", port, "phone", builders=1) as measurer, unknown:
         measurer.device(task)
-    with bridge.RPC("127.0.0.1", 1, "cpu", builders=1) as measurer, pytest.raises(bridge.DeviceError, match="no RPC tracker answers"):
+    with (
+        bridge.RPC("127.0.0.1", 1, "cpu", builders=1) as measurer,
+        pytest.raises(bridge.DeviceError, match="no RPC tracker answers"),
+    ):
         measurer.device(task)

@@ -1,6 +1,7 @@
 """A compiled network computes what the untuned one does, wherever its schedules come from, and needs TVM's runtime alone."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from tests.tvm_bridge.network.small_network import SHAPE, small_network
+from tests.tvm_bridge.record_strategies import write_log
 from tests.tvm_bridge.relax_run import run
-from tvm_bridge.measure.base import ErrorCategory, Measurement
+from tvm_bridge.measure.base import DeviceError, ErrorCategory, Measurement
 from tvm_bridge.network import compile as compiling
 from tvm_bridge.network import jobs
 from tvm_bridge.network.benchmark import benchmark
@@ -128,7 +130,7 @@ def test_a_database_of_another_target_is_left_out(extraction, records, tmp_path)
 
 
 def test_an_exported_database_can_be_replaced(extraction, records, tmp_path):
-    export_database(extraction, records, tmp_path)
+    export_database(extraction, write_log(tmp_path / "log.jsonl", records), tmp_path)
     first = len(open_database(tmp_path))
     export_database(extraction, records, tmp_path, replace=True)
     assert len(open_database(tmp_path)) == first
@@ -152,6 +154,24 @@ def test_a_configuration_of_ones_own_candidates_is_found():
     mine = replace(_record(more, row, 1e-3), candidates=more.candidates)
     (found, *_) = best_schedules(first, [mine])
     assert found.seconds == 1e-3
+
+
+@pytest.mark.parametrize(
+    "target",
+    [{"kind": "cuda", "arch": "sm_80"}, {"kind": "llvm", "mtriple": "aarch64-linux-gnu"}],
+    ids=["a GPU", "another kind of machine"],
+)
+def test_a_network_that_cannot_run_here_can_still_be_compiled(extraction, records, tuned, monkeypatch, target):
+    """Without a check, or where there is nothing to compare."""
+    if target["kind"] == "cuda" and os.path.exists("/dev/nvidia0"):
+        pytest.skip("this machine has a GPU")
+    elsewhere = replace(extraction, target=Target.parse(target))
+    compiled = replace(tuned, target=elsewhere.target)
+    monkeypatch.setattr(compiling, "_compiled", lambda _, schedules, __: compiled if schedules else replace(compiled, tuned=()))
+    assert compile_network(elsewhere, log=records, check=False) is compiled
+    assert compile_network(elsewhere).tuned == ()
+    with pytest.raises(DeviceError if target["kind"] == "cuda" else ValueError, match=r"cannot run .* pass check=False"):
+        compile_network(elsewhere, log=records)
 
 
 def test_both_are_compared_in_a_process_of_their_own(tuned, untuned):
