@@ -99,11 +99,27 @@ def _summary(rows: Sequence[Row]) -> str:
     for name, group in grouped(rows).items():
         cells = (_mean(values, len(group)) for values in ratios(group).values())
         table.append(f"| {name} | {len(group)} | {' | '.join(cells)} |")
-    short = [row for row in rows if (ratio := row.ratio("onednn")) is not None and ratio < FALLS_SHORT]
-    named = ", ".join(f"{row.layer} ({row.ratio('onednn'):.2f})" for row in short)
-    judged = any("onednn" in row.gflops for row in rows)
     heading = "Geometric means; in brackets over how many layers, where some have no such figure."
-    return "\n".join([heading, "", *table, *(["", f"Below {FALLS_SHORT} of oneDNN: {named or 'none'}."] if judged else [])])
+    return "\n".join([heading, "", *table, *_slower(rows)])
+
+
+def _slower(rows: Sequence[Row]) -> list[str]:
+    """Which layers are slower than oneDNN's kernel, the worst first, and how far from what limits them."""
+    judged = [(ratio, row) for row in rows if (ratio := row.ratio("onednn")) is not None]
+    if not judged:
+        return []
+    slower = sorted(((ratio, row) for ratio, row in judged if ratio < 1), key=lambda pair: pair[0])
+    short = ", ".join(row.layer for ratio, row in slower if ratio < FALLS_SHORT) or "none"
+    told = []
+    for ratio, row in slower:
+        limit = f"{row.share:.2f} of the limit by {row.bound}, " if row.share else ""
+        told.append(f"- {row.layer}: {ratio:.2f} of oneDNN's throughput, {limit}{row.algorithm}")
+    return [
+        "",
+        f"Below {FALLS_SHORT} of oneDNN: {short}. Slower than it at all: {len(slower)} of {len(judged)} layers.",
+        "",
+        *told,
+    ]
 
 
 def _mean(values: Sequence[float], count: int) -> str:

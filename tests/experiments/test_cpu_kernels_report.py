@@ -20,7 +20,8 @@ def test_the_last_line_of_a_layer_counts_and_all_tables_are_written(tmp_path, mo
     log.extend(tmp_path / "random.jsonl", lambda _: [{"layer": "net a", "index": 0, "build": 0.5, "seconds": 0.02}])
     write(tmp_path, tmp_path / "results")
     report = (tmp_path / "results" / "cpu_kernels.md").read_text()
-    assert "Below 0.85 of oneDNN: net b (0.80)." in report
+    assert "Below 0.85 of oneDNN: net b. Slower than it at all: 1 of 2 layers." in report
+    assert "- net b: 0.80 of oneDNN's throughput, 0.40 of the limit by FMA, direct" in report
     assert "| a | - | 100 | 50 | 50 | 40 | 100 | 2.00 | 2.00 | 2.50 | 1.00 | 200 | 0.50 | FMA | direct | jit:a |" in report
     assert "| b | 2.0 | 80 | 50 | 50 | 40 | 100 | 1.60 | 1.60 | 2.00 | **0.80** |" in report
     assert "| depthwise | 1 | 1.60 | 1.60 | 2.00 | 0.80 | 0.40 |" in report
