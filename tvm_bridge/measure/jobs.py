@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -141,11 +142,13 @@ class Runner:
 _runner = Runner()
 
 
-def prepare(subject: Subject, tracker: Tracker | None, session_limit: float, check: bool) -> str | Unreachable:
+def prepare(
+    subject: Subject, tracker: Tracker | None, session_limit: float, check: bool, folder: str | None = None
+) -> str | Unreachable:
     """Take hold of the device, make the subject's inputs and the result its kernels are checked against.
 
     With a tracker a fresh session is asked for last, so that no device waits for the reference; the server ends it after
-    `session_limit` seconds.
+    `session_limit` seconds. References are kept in `folder`: the next process, after a kernel has ended this one, finds them.
 
     **Returns:** the device's name.
     """
@@ -158,12 +161,27 @@ def prepare(subject: Subject, tracker: Tracker | None, session_limit: float, che
         _runner.complaint = ""
         if check and subject not in _runner.references:
             try:
-                _runner.references[subject] = _reference(subject, _runner.inputs, output)
+                _runner.references[subject] = _kept_reference(subject, _runner.inputs, output, folder)
             except Exception as error:  # the subject's own fault: its candidates fail, another subject's do not
                 _runner.complaint = f"no reference to check against ({_in_short(error)}); use check=False and another log"
         _runner.expected = _runner.references.get(subject)
         _runner.subject = subject
     return local_device(subject.target.kind) if tracker is None else _remote_device(tracker, session_limit)
+
+
+def _kept_reference(subject: Subject, inputs: Sequence[np.ndarray], output: Shape, folder: str | None) -> np.ndarray:
+    """The reference from the folder, where it is put if it is not there."""
+    if folder is None:
+        return _reference(subject, inputs, output)
+    path = os.path.join(folder, f"reference-{hashlib.sha256(repr(subject).encode()).hexdigest()[:16]}.npy")
+    if os.path.exists(path):
+        return np.load(path)
+    reference = _reference(subject, inputs, output)
+    unfinished = f"{path}.{os.getpid()}"
+    with open(unfinished, "wb") as file:
+        np.save(file, reference)
+    os.replace(unfinished, path)
+    return reference
 
 
 def _reference(subject: Subject, inputs: Sequence[np.ndarray], output: Shape) -> np.ndarray:

@@ -167,7 +167,7 @@ class Pipeline:
         runner.worker.submit(position, jobs.prepare, *self._preparation(flow.subject), limit=PREPARATION_LIMIT)
 
     def _preparation(self, subject: jobs.Subject) -> tuple[Any, ...]:
-        return subject, self._tracker, PATIENCE * self._limits.run + 30, self._timing.check
+        return subject, self._tracker, PATIENCE * self._limits.run + 30, self._timing.check, self._folder
 
     def _collect(self, flow: _Flow) -> Generator[tuple[int, Measurement]]:
         """Wait until a process says something or runs out of time, and yield the candidates that are finished."""

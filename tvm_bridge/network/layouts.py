@@ -187,8 +187,11 @@ class MeasuredCosts:
     ) -> None:
         self.target, self._log, self._measurer = target, log, measurer
         self._seconds: dict[tuple[str, str], float] = {}
-        for record in gather("records", records):
-            if record.key.target == target:
+        own = [record for record in gather("records", records) if record.key.target == target]
+        if len(devices := sorted({record.measurement.device for record in own} - {""})) > 1:
+            raise ValueError(f"records: they are of several devices, {', '.join(devices)}; give those of one.")
+        for record in own:
+            if record.measurement.ok:
                 place = record.key.operator, record.key.args
                 self._seconds[place] = min(record.measurement.cost, self._seconds.get(place, np.inf))
 

@@ -97,16 +97,23 @@ def transposition_seconds(
     - `log`: a file of records; what it holds is not measured again, and what is measured is appended.
     - `measurer`: None for a `Local` closed at the end.
 
-    **Raises:** `DeviceError` if the target has no device here, `TuningError` for a transposition that does not work.
+    **Raises:** `DeviceError` if the target has no device here, `ValueError` for a log of another device, `TuningError` for a
+    transposition that does not work.
     """
     records = RecordLog(log) if log is not None else None
-    known = {record.key: record.measurement for record in (records.records if records else []) if record.measurement.ok}
+    own = [record for record in (records.records if records else []) if record.key.target == target and record.measurement.ok]
+    known, devices = {record.key: record.measurement for record in own}, {record.measurement.device for record in own}
     seconds: dict[Transposition, float] = {}
     with ExitStack() as stack:
         for each in dict.fromkeys(transpositions):
             task = each.task(target)
             if each.moves and task.key not in known:
                 measurer = measurer or stack.enter_context(Local())
+                device = measurer.device(task)
+                if records and (others := devices - {"", device}):
+                    raise ValueError(
+                        f"log: {records.path} has transpositions on {others.pop()!r}, not {device!r}; use another log."
+                    )
                 ((_, measurement),) = measurer.stream(task, [None])
                 if not measurement.ok:
                     raise TuningError(f"{each}: it failed: {measurement.error.name}, {measurement.message}.")

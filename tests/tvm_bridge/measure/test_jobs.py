@@ -100,6 +100,20 @@ def test_a_reference_that_fails_costs_its_own_candidates_alone(tmp_path, monkeyp
             assert isinstance(result, list), result
 
 
+def test_the_next_process_finds_the_reference(tmp_path, monkeypatch):
+    subject = subject_of(small_task())
+
+    def prepared():
+        monkeypatch.setattr(jobs, "_runner", jobs.Runner())
+        assert isinstance(jobs.prepare(subject, None, 60, True, str(tmp_path)), str)
+        return jobs._runner.expected
+
+    expected = prepared()
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(jobs, "_reference", None)
+    np.testing.assert_array_equal(prepared(), expected)
+
+
 def test_what_is_no_number_must_be_the_same(monkeypatch):
     expected = np.array([np.nan, np.inf, -np.inf, 2.0], np.float32)
     monkeypatch.setattr(jobs._runner, "expected", expected)

@@ -254,6 +254,16 @@ def test_records_of_one_layout_alone_are_an_error_with_the_way_out(network, grap
         choose_layouts(network, TARGET, records=records)
 
 
+def test_records_of_several_devices_do_not_mix(network, graph):
+    def record(workload, device):
+        key = TaskKey.of(TARGET, workload.operator, workload.args)
+        return Record(key, -1, None, Measurement((1e-3,), device=device))
+
+    records = [record(workload, layout) for layout in LAYOUTS for workload in workloads(graph, layout)]
+    with pytest.raises(ValueError, match="records: they are of several devices, NCHW, NHWC; give those of one"):
+        choose_layouts(network, TARGET, records=records)
+
+
 # What is refused
 
 

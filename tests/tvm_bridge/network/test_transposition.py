@@ -18,16 +18,17 @@ NHWC = (0, 2, 3, 1)
 class Counting(Measurer):
     """Says that a transposition takes as many seconds as its tensor is wide, and counts how many it was asked for."""
 
-    def __init__(self, error=ErrorCategory.NO_ERROR):
-        self.count, self.error = 0, error
+    def __init__(self, error=ErrorCategory.NO_ERROR, name="one"):
+        self.count, self.error, self.name = 0, error, name
 
     def device(self, task):
-        return "none"
+        return self.name
 
     def stream(self, task, configs):
         assert list(configs) == [None]
         self.count += 1
-        yield 0, Measurement((float(task.workload.data[3]),) if not self.error else (), self.error, "as told")
+        seconds = (float(task.workload.data[3]),) if not self.error else ()
+        yield 0, Measurement(seconds, self.error, "as told", device=self.name)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,16 @@ def test_a_log_is_not_measured_again(tmp_path):
     other = Target.parse("llvm -mcpu=x86-64 -num-cores=2")
     transposition_seconds([first], other, log=log, measurer=measurer)
     assert measurer.count == 3
+
+
+def test_another_device_has_a_log_of_its_own(tmp_path):
+    first, second = (Transposition(data, NHWC) for data in ((1, 2, 3, 4), (1, 2, 3, 5)))
+    log = tmp_path / "transpositions.jsonl"
+    transposition_seconds([first], TARGET, log=log, measurer=Counting())
+    with pytest.raises(ValueError, match=r"transpositions on 'one', not 'another'; use another log"):
+        transposition_seconds([first, second], TARGET, log=log, measurer=Counting(name="another"))
+    other = Target.parse("llvm -mcpu=x86-64 -num-cores=2")  # threads are part of a device's name
+    assert transposition_seconds([first], other, log=log, measurer=Counting(name="another")) == {first: 4.0}
 
 
 def test_what_does_not_work_is_an_error_that_names_it():
