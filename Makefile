@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: tune test lint bench clean
+.PHONY: tune test pytest lint bench clean
 
 tune: .venv/ready
 	$(BIN)/gausstune tune --network resnet-18 --layer rb1-conv1 --trials 64 --log out/tune/resnet-18.jsonl
 
-test: .venv/test lint
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+test: .venv/test
+	$(MAKE) --jobs 2 lint pytest
+
+pytest: .venv/test
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/test
 	$(BIN)/ruff check

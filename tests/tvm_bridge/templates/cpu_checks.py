@@ -73,14 +73,17 @@ def scheduled(workload: Conv2d, config, target: Target = HOST, function=None):
     return template.schedule(function or workload.prim_func(), config, target).mod["main"]
 
 
-def computes(function, inputs, expected):
-    """Check a scheduled function on inputs whose second is the weight: as it is, and with the weight packed ahead of time."""
+def computes(function, inputs, expected, ways=(False, True)):
+    """Check a scheduled function on inputs whose second is the weight: as it is, and with the weight packed ahead of time.
+
+    `ways` are both, or one of them: whether it is packed ahead. Each is a kernel of its own to compile.
+    """
     data, weight, *rest = inputs
-    kernel, packers = packing.split(function)
-    library = compiled({"plain": function, "packed": kernel, **packing.by_name(packers)}, HOST)
-    packed = call(library["pack_1"], [weight], kernel.params[1].shape) if packers else weight
-    for name, second in {"plain": weight, "packed": packed}.items():
-        result = call(library[name], [data, second, *rest], expected.shape)
+    for packed in ways:
+        kernel, packers = packing.split(function) if packed else (function, {})
+        library = compiled({"kernel": kernel, **packing.by_name(packers)}, HOST)
+        second = call(library["pack_1"], [weight], kernel.params[1].shape) if packers else weight
+        result = call(library["kernel"], [data, second, *rest], expected.shape)
         np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
 
 

@@ -45,11 +45,11 @@ class Residual:
 
 
 @settings(max_examples=30, deadline=None)
-@given(checks.configured())
-def test_schedule_computes_the_convolution(case):
+@given(checks.configured(), st.booleans())
+def test_schedule_computes_the_convolution(case, packed):
     workload, config = case
     inputs = checks.normal(workload.data, workload.weight)
-    checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs))
+    checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs), ways=[packed])
 
 
 @settings(max_examples=15, deadline=None)

@@ -44,13 +44,13 @@ def at_the_edge(array, end):
 
 
 @settings(max_examples=20, deadline=None)
-@given(convolutions(depthwise=True), st.integers(0, 99))
-def test_schedule_computes_the_convolution(workload, seed):
+@given(convolutions(depthwise=True), st.integers(0, 99), st.booleans())
+def test_schedule_computes_the_convolution(workload, seed, packed):
     assume(offered(workload, checks.HOST))
     config = checks.sample_part(workload, ROWS, seed=seed)
     assert config["rows"] > 0
     inputs = checks.normal(workload.data, workload.weight)
-    checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs))
+    checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs), ways=[packed])
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mprotect"), reason="needs mprotect")

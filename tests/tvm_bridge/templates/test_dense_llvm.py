@@ -41,11 +41,11 @@ def awkward(draw) -> tuple[Dense, Target]:
 
 
 @settings(max_examples=15, deadline=None)
-@given(configured())
-def test_schedule_computes_the_product(case):
+@given(configured(), st.booleans())
+def test_schedule_computes_the_product(case, packed):
     workload, config = case
     inputs = checks.normal(workload.data, workload.weight)
-    checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs))
+    checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs), ways=[packed])
 
 
 @pytest.mark.parametrize("workload", [Dense((1, 20), (50, 20)), Dense((37, 20), (48, 20))], ids=str)

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from tvm.script import ir as I
 from tvm.script import relax as R
 
@@ -42,11 +43,11 @@ def by_channel(configs):
 
 
 @settings(max_examples=30, deadline=None)
-@given(checks.configured(depthwise=True))
-def test_schedule_computes_the_convolution(case):
+@given(checks.configured(depthwise=True), st.booleans())
+def test_schedule_computes_the_convolution(case, packed):
     workload, config = case
     inputs = checks.normal(workload.data, workload.weight)
-    checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs))
+    checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs), ways=[packed])
 
 
 def test_epilogue_is_carried_with_vectors_in_both_directions():

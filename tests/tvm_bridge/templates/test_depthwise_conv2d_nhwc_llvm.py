@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from tvm.script import ir as I
 from tvm.script import relax as R
 
@@ -55,11 +56,11 @@ def ways(workload, target=checks.HOST):
 
 
 @settings(max_examples=30, deadline=None)
-@given(checks.configured(depthwise=True, layout="NHWC"))
-def test_schedule_computes_the_convolution(case):
+@given(checks.configured(depthwise=True, layout="NHWC"), st.booleans())
+def test_schedule_computes_the_convolution(case, packed):
     workload, config = case
     inputs = checks.normal(*workload.shapes[:2])
-    checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs))
+    checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs), ways=[packed])
 
 
 def test_schedule_computes_what_topi_calls_the_operator():

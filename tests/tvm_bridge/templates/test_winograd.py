@@ -42,12 +42,12 @@ def tiled(workload: Conv2d, m: int, seed: int = 0, target=checks.HOST):
 
 
 @settings(max_examples=8, deadline=None)
-@given(configured())
-def test_schedule_computes_the_convolution(case):
+@given(configured(), st.booleans())
+def test_schedule_computes_the_convolution(case, packed):
     workload, config = case
     data, weight = checks.normal(*workload.shapes[:2])
     weight /= math.sqrt(workload.weight[1])
-    checks.computes(checks.scheduled(workload, config), [data, weight], workload.reference(data, weight))
+    checks.computes(checks.scheduled(workload, config), [data, weight], workload.reference(data, weight), ways=[packed])
 
 
 @pytest.mark.parametrize("m", [2, 4])
