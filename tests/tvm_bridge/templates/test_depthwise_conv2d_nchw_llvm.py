@@ -42,7 +42,7 @@ def by_channel(configs):
     return {config["tile_f"][3] > 1 for config in configs}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(checks.configured(depthwise=True), st.booleans())
 def test_schedule_computes_the_convolution(case, packed):
     workload, config = case
