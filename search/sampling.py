@@ -71,26 +71,43 @@ def shuffled(
 
 def draw_in_turns(
     space: KnobSpace,
-    parts: Sequence[Part],
     generator: np.random.Generator,
     n: int,
     excluded: Int[np.ndarray, " m"] | None,
 ) -> Int[np.ndarray, "n knobs"]:
-    """Draw one configuration of each part, then another of each, and so on; where parts have no more, the others go on."""
-    share = -(-n // len(parts))
-    drawn = [draw(space, part, generator, share, excluded) for part in parts]
+    """Draw each part's share of a space's configurations, and again, and so on; where parts have no more, the others go on."""
+    parts = space.parts or ()
+    turns = np.roll(_turns(space.shares), generator.integers(sum(space.shares)))
+    counts = np.bincount(np.resize(turns, n), minlength=len(parts)).tolist()
+    drawn = [draw(space, part, generator, count, excluded) for part, count in zip(parts, counts, strict=True)]
     if sum(map(len, drawn)) < n:
         drawn = [
-            draw(space, part, generator, n, excluded) if len(rows) == share else rows
-            for part, rows in zip(parts, drawn, strict=True)
+            draw(space, part, generator, n, excluded) if len(rows) == count else rows
+            for part, rows, count in zip(parts, drawn, counts, strict=True)
         ]
-    return in_turns([drawn[turn] for turn in generator.permutation(len(drawn))])[:n]
+    return _in_turns(drawn, turns)[:n]
 
 
-def in_turns(lists: Sequence[Int[np.ndarray, "_ knobs"]]) -> Int[np.ndarray, "n knobs"]:
-    """The first rows of all lists, then all second rows, and so on."""
-    turns = np.concatenate([np.arange(len(rows)) for rows in lists])
-    return np.concatenate(lists)[np.argsort(turns, kind="stable")]
+def in_turns(lists: Sequence[Int[np.ndarray, "_ knobs"]], shares: Sequence[int]) -> Int[np.ndarray, "n knobs"]:
+    """As many of each list's first rows as its share, evenly spread, then as many of the next, and so on."""
+    return _in_turns(lists, _turns(shares))
+
+
+def _turns(shares: Sequence[int]) -> Int[np.ndarray, " turns"]:
+    """Whose turn it is in a round in which each has as many as its share."""
+    owner = np.repeat(np.arange(len(shares)), shares)
+    place = np.concatenate([(np.arange(share) + 0.5) / share for share in shares])
+    return owner[np.argsort(place, kind="stable")]
+
+
+def _in_turns(lists: Sequence[Int[np.ndarray, "_ knobs"]], turns: Int[np.ndarray, " turns"]) -> Int[np.ndarray, "n knobs"]:
+    """The lists' rows in the order of these turns, round after round."""
+    times = []
+    for owner, rows in enumerate(lists):
+        own = np.flatnonzero(turns == owner)
+        rounds, turn = np.divmod(np.arange(len(rows)), len(own))
+        times.append(rounds * len(turns) + own[turn])
+    return np.concatenate(lists)[np.argsort(np.concatenate(times), kind="stable")]
 
 
 def _reject(

@@ -45,10 +45,11 @@ class KnobSpace(eqx.Module):
       the n configurations are valid. Written with operators, it runs under NumPy and under jit alike. None: all are valid.
     - `encoding`: how `features` shows a knob. "log2" gives log2 of factors and log2(1 + value) of options, "raw" the numbers.
     - `pool`: the configurations the space is confined to; made by `confine`.
-    - `parts`: disjoint products inside the space that have all its valid configurations, to draw from equally often: one for
-      each algorithm, say, however few configurations it has. None: all configurations are drawn alike.
+    - `parts`: disjoint products inside the space that have all its valid configurations, to draw from in turns: one for each
+      algorithm, say, however few configurations it has. None: all configurations are drawn alike.
+    - `shares`: how many turns each part has in a round; one each if not given.
 
-    **Raises:** `ValueError` for repeated names, an unknown encoding, or a part of other knobs.
+    **Raises:** `ValueError` for repeated names, an unknown encoding, a part of other knobs, or shares that are not one a part.
     """
 
     knobs: tuple[Knob, ...] = eqx.field(static=True)
@@ -56,6 +57,7 @@ class KnobSpace(eqx.Module):
     encoding: str = eqx.field(static=True)
     pool: Pool | None
     parts: tuple[Part, ...] | None = eqx.field(static=True)
+    shares: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -65,18 +67,24 @@ class KnobSpace(eqx.Module):
         encoding: str = "log2",
         pool: Pool | None = None,
         parts: Sequence[Part] | None = None,
+        shares: Sequence[int] | None = None,
     ) -> None:
         self.knobs = tuple(knobs)
         self.predicate = predicate
         self.encoding = encoding
         self.pool = pool
         self.parts = None if parts is None else tuple(tuple(tuple(map(int, options)) for options in part) for part in parts)
+        self.shares = (1,) * len(self.parts or ()) if shares is None else tuple(map(int, shares))
         if not self.knobs or len(set(self.names)) != len(self.knobs):
             raise ValueError(f"knobs: the names {list(self.names)} must be distinct and at least one.")
         if encoding not in ("log2", "raw"):
             raise ValueError(f"encoding: {encoding!r} is not one of 'log2' and 'raw'.")
         if any(len(part) != len(self.knobs) for part in self.parts or ()):
             raise ValueError(f"parts: each must have the options of all {len(self.knobs)} knobs.")
+        if len(self.shares) != len(self.parts or ()) or min(self.shares, default=1) < 1:
+            raise ValueError(
+                f"shares: {list(self.shares)} must be a positive number for each of {len(self.parts or ())} parts."
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -217,7 +225,7 @@ class KnobSpace(eqx.Module):
             return sampling.shuffled(self, self.pool.rows, generator, n, excluded)
         if self.parts is None:
             return sampling.draw(self, tuple(map(range, self.shape)), generator, n, excluded)
-        return sampling.draw_in_turns(self, self.parts, generator, n, excluded)
+        return sampling.draw_in_turns(self, generator, n, excluded)
 
     def by_part(self) -> list[KnobSpace]:
         """The same space once for each of its parts, drawn from that part only; itself if it has none."""

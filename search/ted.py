@@ -90,7 +90,7 @@ def bted(
             bted(each, key=key, count=count, mu=mu, pool=pool, batches=batches, exclude=exclude)
             for each, key in zip(spaces, keys, strict=True)
         ]
-        return in_turns(chosen)[:count]
+        return in_turns(chosen, space.shares)[:count]
     drawn = space.sample(key, pool * batches, exclude=exclude)
     if len(drawn) <= count:
         return drawn

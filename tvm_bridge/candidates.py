@@ -59,12 +59,14 @@ def replaced(space: KnobSpace, candidates: Candidates) -> KnobSpace:
     knobs = [_with(knob, candidates[knob.name]) if knob.name in candidates else knob for knob in space.knobs]
     if space.parts is None:
         return KnobSpace(knobs, space.predicate, encoding=space.encoding)
-    parts = [part for part in (_renumbered(part, space.knobs, knobs) for part in space.parts) if all(part)]
-    if not parts:
+    renumbered = [(_renumbered(part, space.knobs, knobs), share) for part, share in zip(space.parts, space.shares, strict=True)]
+    left = [(part, share) for part, share in renumbered if all(part)]
+    if not left:
         raise ValueError(
             f"candidates: no algorithm of the template has an option of each of {', '.join(candidates)}; name more."
         )
-    return KnobSpace(knobs, space.predicate, encoding=space.encoding, parts=parts)
+    parts, shares = zip(*left, strict=True)
+    return KnobSpace(knobs, space.predicate, encoding=space.encoding, parts=parts, shares=shares)
 
 
 def given(space: KnobSpace, candidates: Candidates) -> dict[str, tuple[Any, ...]]:

@@ -71,7 +71,7 @@ def admitted(space: KnobSpace) -> set[tuple[int, ...]]:
     return as_set(rows[[total % sieve.modulus != sieve.residue for total in sums]])
 
 
-def chi_square(counts: np.ndarray, expected: float) -> np.ndarray:
+def chi_square(counts: np.ndarray, expected: float | np.ndarray) -> np.ndarray:
     """Pearson's statistic of each column."""
     return ((counts - expected) ** 2 / expected).sum(axis=0)
 

@@ -104,6 +104,28 @@ def test_parts_take_turns(key, n):
     assert abs((rows[:, 0] == 0).sum() - (rows[:, 0] == 1).sum()) <= 1
 
 
+SHARED = KnobSpace(ALGORITHMS.knobs, ALGORITHMS.predicate, parts=ALGORITHMS.parts, shares=(2, 5))
+
+
+@given(keys, st.integers(0, 400))
+def test_parts_have_their_shares_of_the_turns(key, n):
+    rows = SHARED.sample(key, n)
+    assert len(as_set(rows)) == n
+    for first in range(n - 6):
+        assert (rows[first : first + 7, 0] == 0).sum() == 2
+
+
+def test_samples_of_one_have_the_shares():
+    drawn = [int(SHARED.sample(key, 1)[0, 0]) for key in jax.random.split(jax.random.key(0), 210)]
+    assert chi_square(np.bincount(drawn, minlength=2), np.array([60, 150])) < critical(1)
+
+
+@pytest.mark.parametrize("shares", [(1,), (1, 2, 3), (0, 1)])
+def test_shares_are_one_a_part(shares):
+    with pytest.raises(ValueError, match="shares:"):
+        KnobSpace(ALGORITHMS.knobs, ALGORITHMS.predicate, parts=ALGORITHMS.parts, shares=shares)
+
+
 def test_every_part_is_drawn_in_samples_of_one():
     drawn = [int(ALGORITHMS.sample(key, 1)[0, 0]) for key in jax.random.split(jax.random.key(0), 200)]
     assert chi_square(np.bincount(drawn, minlength=2), 100) < critical(1)

@@ -78,6 +78,7 @@ def test_parts_of_a_space_keep_their_algorithms():
     one = replaced(space, {"winograd": (4, 0), "auto_unroll_max_step": (7, 0, 512, 1500)})
     assert {config["winograd"] for config in configs(one)} == {0, 4}
     assert 0 < len(one.parts) < len(space.parts)
+    assert one.shares == (space.shares[0], space.shares[-1])
     unrolling = one.names.index("auto_unroll_max_step")
     assert all(part[unrolling] == (0, 1, 2, 3) for part in one.parts)
     assert all(one.valid(one.sample(jax.random.key(0), 32)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tvm_bridge.templates import cpu_algorithms
+from tvm_bridge.templates.cpu import VectorUnit
 from tvm_bridge.templates.cpu_direct import DirectPredicate, space
+from tvm_bridge.templates.winograd_predicate import tile_extents
 
 if TYPE_CHECKING:
     from search import KnobSpace
@@ -14,17 +17,22 @@ if TYPE_CHECKING:
     from tvm_bridge.convolution import Conv2d
     from tvm_bridge.target import Target
 
+COPIED = 2
+"""So many vectors of products at least are computed of a number that is copied into another layout."""
+
 __all__ = ["enlarged_space", "rewritten", "schedule", "space"]
 
 
 def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
-    """The same, `winograd` and `layout`: both layouts of the data inside compete in one space, and so does another algorithm.
+    """The same, `winograd`, `layout` and perhaps `lanes`: both layouts of the data inside compete, and so do other algorithms.
 
     `layout` is that of the data tiles of a direct convolution, 0 for NCHW or 1 for NHWC, and what it costs is part of the
-    kernel.
+    kernel. NHWC is left out where another algorithm saves more, and where too little is computed from what it copies.
     """
-    nchw = DirectPredicate.of(workload, target)
-    return cpu_algorithms.space(workload, target, [nchw, replace(nchw, copies=True)])
+    nchw, unit = DirectPredicate.of(workload, target), VectorUnit.of(target)
+    work = workload.flop / 2 / math.prod(workload.data)
+    copied = work >= COPIED * unit.lanes and not tile_extents(workload, unit)
+    return cpu_algorithms.space(workload, target, [nchw, replace(nchw, copies=True)] if copied else [nchw], layouts=(0, 1))
 
 
 def rewritten(function: Any, choice: Config) -> Any:

@@ -34,17 +34,23 @@ class VectorUnit:
         """The widest vector that divides a loop of `extent` iterations and fits a register."""
         return max(lanes for lanes in range(1, self.lanes + 1) if extent % lanes == 0)
 
+    def covering(self, extent: int) -> int:
+        """The lanes of vectors that cover a loop of `extent` iterations: a register's, or fewer if they cover it at once."""
+        return min(self.lanes, 1 << (extent - 1).bit_length())
+
 
 @dataclass(frozen=True)
 class Operator:
     """The blocks of an operator in a schedule.
 
     - `padding`: fills the padded data; None for an operator that pads nothing.
+    - `filling`: enlarges the weight by zeros; None for an operator that takes it as it is.
     - `anchor`: sums products into a buffer of its own, the accumulators.
     - `write_back`: reads the accumulators and writes the result, with the epilogue if there is one.
     """
 
     padding: Any
+    filling: Any
     anchor: Any
     write_back: Any
 
@@ -54,14 +60,18 @@ class Operator:
         blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
         position = next(i for i, block in enumerate(blocks) if _sums(schedule.get(block)))
         anchor = blocks[position]
-        padding = next((block for block in schedule.get_producers(anchor) if _grows(schedule.get(block))), None)
+        growing = [block for block in blocks[:position] if _grows(schedule.get(block))]
         for block in blocks[:position]:
-            if padding is None or not schedule.get(block).same_as(schedule.get(padding)):
+            if block not in growing:
+                schedule.compute_inline(block)
+        padding, filling = (_producer(schedule, anchor, operand, growing) for operand in (0, 1))
+        for block in growing:
+            if block not in (padding, filling):
                 schedule.compute_inline(block)
         chain = [schedule.cache_write(anchor, 0, "global"), *blocks[position + 1 :]]
         for block in chain[:-1]:
             schedule.compute_inline(block)
-        return cls(padding, anchor, chain[-1])
+        return cls(padding, filling, anchor, chain[-1])
 
 
 def convolution_loops(schedule: Any, anchor: Any, layout: str) -> tuple[Any, ...]:
@@ -93,6 +103,12 @@ def _sums(block: Any) -> bool:
     from tvm.tirx import IterVar
 
     return any(axis.iter_type == IterVar.CommReduce for axis in block.iter_vars)
+
+
+def _producer(schedule: Any, anchor: Any, operand: int, blocks: Iterable[Any]) -> Any:
+    """The block, of some, that computes an operand of the anchor; None if none does."""
+    read = schedule.get(anchor).reads[operand].source
+    return next((block for block in blocks if schedule.get(block).writes[0].source.same_as(read)), None)
 
 
 def _grows(block: Any) -> bool:

@@ -18,13 +18,14 @@ the steps of a reduction over channels read neighbours. Tiles are then copies wh
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from jaxtyping import Array, Bool, Int
 
 from search import KnobSpace
-from search.knobs import Config, Option, Split
+from search.knobs import Config, Knob, Option, Split
 from search.space import Choice
 from tvm_bridge.convolution import Conv2d, array_axes, reordered
 from tvm_bridge.packing import LAYOUT_REWRITE
@@ -35,9 +36,14 @@ from tvm_bridge.templates.cpu_predicate import CpuPredicate
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:
     """AutoTVM's knobs of a dense convolution, with a predicate that knows the target's vector unit and cores."""
+    return KnobSpace(knobs(workload), DirectPredicate.of(workload, target))
+
+
+def knobs(workload: Conv2d) -> tuple[Knob, ...]:
+    """AutoTVM's knobs of a dense convolution."""
     _, _, rows, columns = workload.output
     filters, channels, kernel_height, kernel_width = workload.weight
-    knobs = (
+    return (
         Split("tile_f", filters, 4),
         Split("tile_y", rows, 4),
         Split("tile_x", columns, 4),
@@ -47,7 +53,6 @@ def space(workload: Conv2d, target: Target) -> KnobSpace:
         Option("auto_unroll_max_step", (0, DirectPredicate.unroll_step, 1500)),
         Option("unroll_explicit", (0, 1)),
     )
-    return KnobSpace(knobs, DirectPredicate.of(workload, target))
 
 
 def direct(function: Any, choice: Config, target: Target, layout: str) -> Any:
@@ -71,6 +76,8 @@ def direct(function: Any, choice: Config, target: Target, layout: str) -> Any:
 
     packing = sch.cache_read(anchor, 1, "global")
     sch.annotate(packing, LAYOUT_REWRITE, True)
+    if operator.filling is not None:
+        sch.compute_inline(operator.filling)
     if inside != layout:
         data = data or sch.cache_read(anchor, 0, "global", [anchor])
         sch.transform_layout(anchor, ("read", 0), lambda *place: reordered(place, data_axes, "NHWC"))
@@ -95,8 +102,10 @@ def direct(function: Any, choice: Config, target: Target, layout: str) -> Any:
         if inside == "NHWC":
             channels = int(sch.get(sch.get_loops(data)[layout.index("C") - 4]).extent)
             vectorize_channels(sch, data, VectorUnit.of(target).widest(channels), layout)
+    filters = int(sch.get(sch.get_loops(write_back)[layout.index("C")]).extent)
     sch.reverse_compute_at(write_back, x2, preserve_unit_loops=True)
-    for loop in vectorize_channels(sch, write_back, lanes, layout):
+    # Where vectors overhang the filters, these lie within them or beyond.
+    for loop in vectorize_channels(sch, write_back, math.gcd(filters, lanes), layout):
         sch.unroll(loop)
     sch.decompose_reduction(anchor, rc0)
     return sch

@@ -7,7 +7,7 @@ No workload is left without configurations: a demand that it cannot meet is lowe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from jaxtyping import Array, Bool, Int, Num
 
-from search.knobs import Knob, factorisations
-from search.space import Choice, Part
+from search.knobs import factorisations
+from search.space import Choice
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.target import Target
 from tvm_bridge.templates.cpu import VectorUnit
@@ -52,6 +52,9 @@ class CpuPredicate(ABC):
     unroll_step: ClassVar[int]
     """The smallest `auto_unroll_max_step` that unrolls anything."""
 
+    statements: ClassVar[int] = STATEMENTS
+    """The most vector statements that the unrolled body of the reduction may have."""
+
     @classmethod
     def of(cls, workload: Conv2d, target: Target) -> Self:
         """The predicate of a workload on a target."""
@@ -69,6 +72,16 @@ class CpuPredicate(ABC):
     @abstractmethod
     def distinct(self, choice: Choice) -> Bool[Array, " n"]:
         """Whether the loops are not those of another configuration."""
+
+    @property
+    def share(self) -> int:
+        """How many configurations are drawn where algorithms compete, for one of an algorithm that is as plain as can be."""
+        return 1
+
+    @property
+    def able(self) -> Mapping[str, Callable[[Any], Any]]:
+        """By a knob's name, what tells from its table which options a configuration can have; others can have any."""
+        return {}
 
     @abstractmethod
     def steps(self, choice: Choice) -> Int[Array, " n"] | int:
@@ -106,7 +119,7 @@ class CpuPredicate(ABC):
         statements = self._vectors(choice) * self.steps(choice)
         rolled = (step == 0) & (explicit == 0)
         smallest = (statements <= step) & ((step == self.unroll_step) | (statements > self.unroll_step))
-        return rolled | ((explicit == 1) & (self.steps(choice) > 1) & smallest & (statements <= STATEMENTS))
+        return rolled | ((explicit == 1) & (self.steps(choice) > 1) & smallest & (statements <= self.statements))
 
     @cached_property
     def _demands(self) -> dict[str, int]:
@@ -138,9 +151,3 @@ def reachable_demands(measures: dict[str, tuple[Num[Array, " n"], int]], fit: Bo
         demands[name] = min(wanted, int(measure[fit].max()))
         fit = fit & (measure >= demands[name])
     return demands
-
-
-def admitted_options(knobs: Sequence[Knob], able: Mapping[str, Callable[[Any], Any]]) -> Part:
-    """The options of each knob that pass its test, one of its table's rows; all of a knob that has none."""
-    admitted = (able[knob.name](knob.table) if knob.name in able else np.ones(len(knob.table)) for knob in knobs)
-    return tuple(tuple(np.flatnonzero(options).tolist()) for options in admitted)

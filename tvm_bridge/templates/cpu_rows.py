@@ -13,20 +13,23 @@ of reading them with that stride.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Array, Bool, Int
 
-from search.knobs import Config, Knob
-from search.space import Choice, Part
+from search.knobs import Config
+from search.space import Choice
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.target import Target
 from tvm_bridge.templates.cpu import VectorUnit, unrolled
 from tvm_bridge.templates.cpu_depthwise import DepthwisePredicate
-from tvm_bridge.templates.cpu_predicate import BUSY, STATEMENTS, VECTORS, admitted_options, busy
+from tvm_bridge.templates.cpu_predicate import BUSY, STATEMENTS, VECTORS, busy
 from tvm_bridge.templates.cpu_rows_algorithm import with_whole_rows
+
+FAVOUR = 8
+"""So many configurations are drawn for one that copies data, or transposes it, before it computes: those are seldom near."""
 
 STACK = 256
 """TVM puts buffers of so many float32 numbers at most on the stack, where LLVM makes registers of them."""
@@ -39,7 +42,7 @@ def offered(workload: Conv2d, target: Target) -> tuple[RowsPredicate, ...]:
     overhang: some cores do twice as many of those at a time.
     """
     unit, columns = VectorUnit.of(target), workload.output[3]
-    widest = min(unit.lanes, 1 << (columns - 1).bit_length())
+    widest = unit.covering(columns)
     widths = (widest, 8) if widest == 16 and -columns % 8 < -columns % 16 else (widest,)
     every = (RowsPredicate(workload, unit, target.threads, width) for width in widths)
     return tuple(each for each in every if each.applies())
@@ -93,22 +96,26 @@ class RowsPredicate(DepthwisePredicate):
 
     width: int = 1
 
+    @property
+    def share(self) -> int:
+        """How many configurations are drawn for one of `cpu_depthwise`."""
+        return FAVOUR
+
     def applies(self) -> bool:
         """Whether images are longer than a row of vectors with what its taps add, and there is any configuration."""
         covered = -(-self.workload.output[3] // self.width) * self.width * self.workload.stride[1]
         row = covered + self.workload.weight[3] * self.workload.dilation[1] + self.width
         return math.prod(self.workload.data[2:]) >= row and bool(self._fits(self._tilings()).any())
 
-    def part(self, knobs: Sequence[Knob]) -> Part:
-        """The options of each knob that a configuration can have."""
-        able = {
+    @property
+    def able(self) -> Mapping[str, Callable[[Any], Any]]:
+        """By a knob's name, what tells from its table which options a configuration can have."""
+        return {
             "tile_f": self._walked,
             "tile_y": lambda y: y[:, 1] == 1,
             "tile_x": self._whole,
             "unroll_explicit": lambda explicit: explicit[:, 0] == 1,
-            "rows": lambda lanes: lanes[:, 0] == self.width,
         }
-        return admitted_options(knobs, able)
 
     def lanes(self, choice: Choice) -> Int[Array, " n"]:
         """The extent of the vectorised loop."""

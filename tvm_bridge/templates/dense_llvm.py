@@ -38,7 +38,7 @@ from tvm_bridge.templates.cpu_predicate import BUSY, REUSE, STATEMENTS, VECTORS,
 def space(workload: Dense, target: Target) -> KnobSpace:
     """The splits of rows, of vectors of columns and of the reduction; how many lanes a vector has, the target says."""
     (rows, columns), unit = workload.output, VectorUnit.of(target)
-    vectors = -(-columns // _lanes(columns, unit))
+    vectors = -(-columns // unit.covering(columns))
     tile_y, tile_x = Split("tile_y", _tileable(rows, unit), 3), Split("tile_x", _tileable(vectors, unit), 4)
     return KnobSpace((tile_y, tile_x, Split("tile_k", workload.data[1], 2)), _Predicate(tile_y, tile_x, unit, target.threads))
 
@@ -51,7 +51,7 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
     operator = Operator.of(sch)
     anchor, write_back = operator.anchor, operator.write_back
     rows, columns, _ = (int(sch.get(loop).extent) for loop in sch.get_loops(anchor))
-    lanes = _lanes(columns, VectorUnit.of(target))
+    lanes = VectorUnit.of(target).covering(columns)
     panel = choice["tile_x"][3] * lanes
 
     filling = _fill(sch, anchor, math.prod(choice["tile_y"]), math.prod(choice["tile_x"]) * lanes)
@@ -83,11 +83,6 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
     sch.vectorize(vector)
     sch.decompose_reduction(anchor, k0)
     return sch
-
-
-def _lanes(columns: int, unit: VectorUnit) -> int:
-    """The lanes of a vector of columns: those of a register, or fewer for fewer columns."""
-    return min(unit.lanes, 1 << (columns - 1).bit_length())
 
 
 def _tileable(extent: int, unit: VectorUnit) -> int:

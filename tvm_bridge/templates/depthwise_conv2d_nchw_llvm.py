@@ -19,9 +19,9 @@ from tvm_bridge.convolution import Conv2d
 from tvm_bridge.packing import LAYOUT_REWRITE
 from tvm_bridge.target import Target
 from tvm_bridge.templates import cpu_rows
+from tvm_bridge.templates.alternatives import merged
 from tvm_bridge.templates.cpu import Operator
 from tvm_bridge.templates.cpu_depthwise import DepthwisePredicate, knobs, tile
-from tvm_bridge.templates.cpu_predicate import CpuPredicate
 from tvm_bridge.templates.cpu_rows_algorithm import with_whole_rows
 
 
@@ -35,11 +35,10 @@ def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
 
     The latter come first, so that they have the index that they have in the space of AutoTVM's knobs.
     """
-    tiled = space(workload, target)
     offered = cpu_rows.offered(workload, target)
-    every = (*tiled.knobs, Option("rows", (0, *(each.width for each in offered)), absent=0))
-    parts = [(*map(range, tiled.shape), (0,)), *(each.part(every) for each in offered)]
-    return KnobSpace(every, _EitherPredicate(_Predicate.of(workload, target), offered), parts=parts)
+    rows = Option("rows", (0, *(each.width for each in offered)), absent=0)
+    alternatives = [({}, _Predicate.of(workload, target)), *(({"rows": each.width}, each) for each in offered)]
+    return merged(knobs(workload), [rows], alternatives)
 
 
 def rewritten(function: Any, choice: Config) -> Any:
@@ -85,17 +84,3 @@ class _Predicate(DepthwisePredicate):
         # Where data is neither padded nor transposed there is no data tile, and y1 and x1 do what y2 and x2 do.
         data_tile = (f[..., 3] > 1) | any(self.workload.padding)
         return data_tile | (y[..., 1] * x[..., 1] == 1)
-
-
-@dataclass(frozen=True)
-class _EitherPredicate:
-    """Asks the predicate of what a configuration's vectors run along."""
-
-    tiled: CpuPredicate
-    whole: tuple[cpu_rows.RowsPredicate, ...]
-
-    def __call__(self, choice: Choice) -> Bool[Array, " n"]:
-        admitted = (choice["rows"] == 0) & self.tiled(choice)
-        for each in self.whole:
-            admitted = admitted | ((choice["rows"] == each.width) & each(choice))
-        return admitted

@@ -29,8 +29,8 @@ from tvm_bridge.convolution import reordered
 from tvm_bridge.packing import LAYOUT_REWRITE
 from tvm_bridge.target import Target
 from tvm_bridge.templates.cpu import VectorUnit, unrolled
+from tvm_bridge.templates.spans import tile_loops
 from tvm_bridge.templates.winograd_algorithm import with_minimal_filter
-from tvm_bridge.templates.winograd_predicate import tile_loops
 
 
 def schedule(function: Any, choice: Config, target: Target, layout: str) -> Any:

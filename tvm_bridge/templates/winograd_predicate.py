@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
-from operator import mul
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from search.knobs import Knob, factorisations
-from search.space import Choice, Part
+from search.knobs import factorisations
+from search.space import Choice
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.templates.cpu import VectorUnit
-from tvm_bridge.templates.cpu_predicate import BUSY, CpuPredicate, admitted_options, busy
+from tvm_bridge.templates.cpu_predicate import BUSY, STATEMENTS, CpuPredicate, busy
+from tvm_bridge.templates.spans import largest_spans, tile_loops
 
 TILES = (2, 4)
 """Extents m of tiles: the larger, the fewer products, and the larger the errors of rounding."""
@@ -28,24 +27,12 @@ def tile_extents(workload: Conv2d, unit: VectorUnit) -> tuple[int, ...]:
     if not suited or 2 * unit.widest(workload.data[1]) <= unit.lanes:
         return ()
     rows, columns = workload.output[2:]
-    return tuple(m for m in TILES if (m + 2) ** 2 * -(-rows // m) * -(-columns // m) < 9 * rows * columns)
+    return tuple(m for m in TILES if saved(rows, columns, m) > 1)
 
 
-def tile_loops(factors: Sequence[Any], m: int) -> tuple[Any, ...]:
-    """The loops over tiles that factors of rows, or of columns, mean: a span of rows is covered by whole tiles.
-
-    The inner factors' products are the spans of a register tile, a data tile and a chunk; (1, 1, 1, 7) means that a register
-    tile spans seven rows, so that it has four tiles of extent 2.
-
-    **Returns:** how many chunks there are, data tiles in a chunk, register tiles in a data tile and tiles in a register tile.
-    """
-    loops: tuple[Any, ...] = ()
-    span, covered = 1, m
-    for factor in reversed(factors):
-        span = span * factor
-        loops = (-(-span // covered), *loops)
-        covered = covered * loops[0]
-    return loops
+def saved(rows: int, columns: int, m: int) -> float:
+    """How many times fewer products tiles of extent m take for so many results, those that overhang them included."""
+    return 9 * rows * columns / ((m + 2) ** 2 * -(-rows // m) * -(-columns // m))
 
 
 @dataclass(frozen=True)
@@ -58,6 +45,13 @@ class WinogradPredicate(CpuPredicate):
     m: int = TILES[0]
 
     unroll_step: ClassVar[int] = 512
+    statements: ClassVar[int] = STATEMENTS // 4
+    """The transforms are unrolled, too, and so many have always been enough."""
+
+    @property
+    def share(self) -> int:
+        """The square of what is saved: direct ones are seldom near, and may still be wanted where no function is rewritten."""
+        return max(1, round(saved(*self.workload.output[2:], self.m) ** 2))
 
     def fills_vectors(self, choice: Choice) -> Bool[Array, " n"]:
         """Whether vectors are nearly as wide as they can be, and spans of rows and columns as large as their tiles allow."""
@@ -70,26 +64,22 @@ class WinogradPredicate(CpuPredicate):
         channels = (choice["unroll_explicit"] == 1) | (choice["tile_rc"][..., 1] == 1)
         return taps & channels
 
-    def part(self, knobs: Sequence[Knob]) -> Part:
-        """The options of each knob that a configuration can have."""
-        able: dict[str, Callable[[Any], Any]] = {
+    @property
+    def able(self) -> Mapping[str, Callable[[Any], Any]]:
+        """By a knob's name, what tells from its table which options a configuration can have."""
+        return {
             "tile_f": lambda f: super(WinogradPredicate, self).fills_vectors({"tile_f": f}) & (f[:, 0] <= self.threads),
             "tile_y": lambda y: self._spans(y, self.workload.output[2]),
             "tile_x": lambda x: self._spans(x, self.workload.output[3]),
             "tile_ry": self._unsplit,
             "tile_rx": self._unsplit,
-            "winograd": lambda m: m[:, 0] == self.m,
         }
-        return admitted_options(knobs, able)
 
     def _spans(self, factors: Int[Array, "n 4"], extent: int) -> Bool[Array, " n"]:
         """Whether spans are whole tiles or, of an extent that is not, the largest that so many tiles cover."""
         if extent % self.m == 0:
             return factors[..., 3] % self.m == 0
-        largest = np.array([*{-(-span // self.m): span for span in factorisations(extent, 2)[:, 1].tolist()}.values()])
-        register, data_tile, chunk = accumulate((factors[..., level] for level in (3, 2, 1)), mul)
-        fits = [(span[..., None] == largest).any(-1) for span in (register, data_tile, chunk)]
-        return fits[0] & fits[1] & fits[2]
+        return largest_spans(factors, self.m, extent)
 
     @staticmethod
     def _unsplit(factors: Int[Array, "n 2"]) -> Bool[Array, " n"]:

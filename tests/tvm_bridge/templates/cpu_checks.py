@@ -55,9 +55,16 @@ def sample(workload: Conv2d, target: Target = HOST, seed: int = 0):
     return space.to_config(knobs)
 
 
-def sample_part(workload: Conv2d, part: int, target: Target = HOST, seed: int = 0):
-    """A configuration of one part of the enlarged space."""
-    space = templates.space(workload, target, enlarged=True).by_part()[part]
+def parts(workload: Conv2d, target: Target = HOST, *options: str):
+    """The parts of the enlarged space whose algorithm is chosen by all of some options, each a space."""
+    space = templates.space(workload, target, enlarged=True)
+    chosen = [dict(alternative.chosen) for alternative in space.predicate.alternatives]
+    return [part for part, each in zip(space.by_part(), chosen, strict=True) if all(map(each.get, options))]
+
+
+def sample_part(workload: Conv2d, *options: str, target: Target = HOST, seed: int = 0):
+    """A configuration of the first of these parts."""
+    space = parts(workload, target, *options)[0]
     (knobs,) = space.sample(jax.random.key(seed), 1)
     return space.to_config(knobs)
 

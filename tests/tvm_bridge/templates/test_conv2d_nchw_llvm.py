@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -13,15 +14,14 @@ from tvm import s_tir
 from tvm.script import ir as I
 from tvm.script import relax as R
 
+from search import KnobSpace
 from tests.tvm_bridge.strategies import convolutions
 from tests.tvm_bridge.templates import cpu_checks as checks
 from tests.tvm_bridge.templates import space_checks
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer, layers
 from tvm_bridge.templates.conv2d_nchw_llvm import enlarged_space, schedule, space
-
-NHWC_INSIDE = 1
-"""The part of the enlarged space."""
+from tvm_bridge.templates.cpu_direct import DirectPredicate
 
 RB1 = layer("resnet-18", "rb1-conv1").workload
 
@@ -44,6 +44,13 @@ class Residual:
         return result
 
 
+def nhwc_inside(workload: Conv2d, seed: int = 0):
+    """A configuration with data tiles in the layout of NHWC, whether or not that pays."""
+    demands = replace(DirectPredicate.of(workload, checks.HOST), copies=True)
+    copied = KnobSpace(space(workload, checks.HOST).knobs, demands)
+    return copied.to_config(*copied.sample(jax.random.key(seed), 1)) | {"layout": 1}
+
+
 @settings(max_examples=20, deadline=None)
 @given(checks.configured(), st.booleans())
 def test_schedule_computes_the_convolution(case, packed):
@@ -55,29 +62,28 @@ def test_schedule_computes_the_convolution(case, packed):
 @settings(max_examples=15, deadline=None)
 @given(convolutions(), st.integers(0, 99))
 def test_either_layout_inside_computes_the_convolution(workload, seed):
-    config = checks.sample_part(workload, NHWC_INSIDE, seed=seed)
-    assert config["layout"] == 1
+    config = nhwc_inside(workload, seed)
     inputs = checks.normal(workload.data, workload.weight)
     checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs))
 
 
-@pytest.mark.parametrize("part", [0, NHWC_INSIDE])
-def test_trace_of_a_merged_space_applies_to_the_plain_function(part):
+@pytest.mark.parametrize("layout", [0, 1])
+def test_trace_applies_to_the_plain_function(layout):
     """As a database does it: from JSON."""
     workload = Conv2d((2, 4, 9, 8), (6, 4, 3, 3), (2, 1), (1, 1, 1, 1))
     function = checks.fused(Residual)
-    scheduled = schedule(function, checks.sample_part(workload, part), checks.HOST)
+    scheduled = schedule(function, nhwc_inside(workload) | {"layout": layout}, checks.HOST)
     again = s_tir.Schedule(function)
     s_tir.schedule.Trace.apply_json_to_schedule(tvm.ir.load_json(tvm.ir.save_json(scheduled.trace.as_json())), again)
     tvm.ir.assert_structural_equal(again.mod, scheduled.mod)
 
 
-@pytest.mark.parametrize("part", [0, NHWC_INSIDE])
-def test_epilogue_is_carried(part):
+@pytest.mark.parametrize("layout", [0, 1])
+def test_epilogue_is_carried(layout):
     workload = Conv2d((2, 4, 9, 8), (6, 4, 3, 3), (2, 1), (1, 1, 1, 1))
     inputs = data, weight, bias, shortcut = checks.normal(workload.data, workload.weight, (1, 6, 1, 1), workload.output)
     before = workload.reference(data, weight) + bias + shortcut
-    function = checks.scheduled(workload, checks.sample_part(workload, part), function=checks.fused(Residual))
+    function = checks.scheduled(workload, nhwc_inside(workload) | {"layout": layout}, function=checks.fused(Residual))
     checks.computes(function, inputs, before / (1 + np.exp(-before)))
     packing, kernel = function.body.block.body.seq
     assert "layout_rewrite_preproc" in packing.script()
@@ -149,6 +155,19 @@ def test_unrolling_is_told_in_one_way(case):
 def test_enlarged_space_keeps_indices():
     for workload in (RB1, Conv2d((1, 4, 9, 8), (6, 4, 1, 1), (2, 2))):
         space_checks.keeps_its_indices(space(workload, checks.AVX2), enlarged_space(workload, checks.AVX2))
+
+
+@pytest.mark.parametrize(
+    ("network", "name", "copied"),
+    [
+        ("resnet-18", "rb1-sc", True),
+        ("resnet-18", "rb2-conv1", True),
+        ("resnet-18", "rb1-conv1", False),  # Winograd's algorithm saves more
+        ("squeezenet-v1.1", "fire2-squeeze", False),  # 16 filters
+    ],
+)
+def test_where_nhwc_inside_is_offered(network, name, copied):
+    assert bool(checks.parts(layer(network, name).workload, checks.AVX512, "layout")) == copied
 
 
 def test_space_is_the_papers():

@@ -21,7 +21,6 @@ from tvm_bridge.networks import layers
 from tvm_bridge.templates.cpu_rows import STACK, offered
 from tvm_bridge.templates.depthwise_conv2d_nchw_llvm import enlarged_space, rewritten, schedule, space
 
-ROWS = 1
 """The part of the enlarged space."""
 
 
@@ -47,7 +46,7 @@ def at_the_edge(array, end):
 @given(convolutions(depthwise=True), st.integers(0, 99), st.booleans())
 def test_schedule_computes_the_convolution(workload, seed, packed):
     assume(offered(workload, checks.HOST))
-    config = checks.sample_part(workload, ROWS, seed=seed)
+    config = checks.sample_part(workload, "rows", seed=seed)
     assert config["rows"] > 0
     inputs = checks.normal(workload.data, workload.weight)
     checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs), ways=[packed])
@@ -59,7 +58,7 @@ def test_schedule_computes_the_convolution(workload, seed, packed):
 def test_nothing_beyond_the_data_is_read(extent, stride):
     workload = square(extent, stride)
     data, weight = checks.normal(workload.data, workload.weight)
-    kernel = compiled({"main": checks.scheduled(workload, checks.sample_part(workload, ROWS))}, checks.HOST)["main"]
+    kernel = compiled({"main": checks.scheduled(workload, checks.sample_part(workload, "rows"))}, checks.HOST)["main"]
     for end in (False, True):
         guarded, _memory = at_the_edge(data, end)
         result = tvm.runtime.tensor(np.full(workload.output, np.nan, np.float32))
@@ -76,7 +75,7 @@ def test_what_is_masked_may_be_infinite(stride):
         expected = workload.reference(data, weight)
     assert np.isfinite(expected).mean() > 0.9
     result = checks.call(
-        compiled({"main": checks.scheduled(workload, checks.sample_part(workload, ROWS))}, checks.HOST)["main"],
+        compiled({"main": checks.scheduled(workload, checks.sample_part(workload, "rows"))}, checks.HOST)["main"],
         [data, weight],
         workload.output,
     )
@@ -89,7 +88,7 @@ def test_epilogue_is_carried():
     mean, variance, scale, shift = np.abs(statistics)
     normalised = (workload.reference(data, weight) - mean[:, None, None]) / np.sqrt(variance + 0.5)[:, None, None]
     expected = normalised * scale[:, None, None] + shift[:, None, None]
-    function = checks.scheduled(workload, checks.sample_part(workload, ROWS), function=checks.fused(Normalised))
+    function = checks.scheduled(workload, checks.sample_part(workload, "rows"), function=checks.fused(Normalised))
     checks.computes(function, [data, weight, mean, variance, scale, shift], expected)
 
 
@@ -105,7 +104,7 @@ def test_function_that_computes_data_first_is_refused():
 
 def test_schedule_starts_from_the_rewritten_function():
     workload = square(14)
-    config = checks.sample_part(workload, ROWS)
+    config = checks.sample_part(workload, "rows")
     start = rewritten(workload.prim_func(), config)
     again = tvm.s_tir.Schedule(start)
     trace = schedule(workload.prim_func(), config, checks.HOST).trace
@@ -118,7 +117,7 @@ def test_schedule_starts_from_the_rewritten_function():
 def test_arithmetic_is_on_whole_vectors(target):
     workload = square(16)
     whole, _ = checks.VECTOR_ARITHMETIC[target]
-    config = checks.sample_part(workload, ROWS, target)
+    config = checks.sample_part(workload, "rows", target=target)
     vectors = config["tile_y"][3] * 16 // config["rows"]
     assert len(re.findall(whole, checks.assembly(checks.scheduled(workload, config, target), target))) >= 8 * vectors
 
@@ -126,7 +125,7 @@ def test_arithmetic_is_on_whole_vectors(target):
 def test_strides_are_shuffles_of_registers():
     workload = square(32, stride=2)
     assembly = checks.assembly(
-        checks.scheduled(workload, checks.sample_part(workload, ROWS, checks.AVX512), checks.AVX512), checks.AVX512
+        checks.scheduled(workload, checks.sample_part(workload, "rows", target=checks.AVX512), checks.AVX512), checks.AVX512
     )
     assert len(re.findall(r"vpermt2ps|vpermi2ps", assembly)) >= 9
 
@@ -145,7 +144,7 @@ def test_every_part_has_configurations(case):
 def test_all_of_mobilenet_is_offered_rows_that_fit(target):
     for each in layers("mobilenet-v1"):
         if each.workload.depthwise:
-            tiles = enlarged_space(each.workload, target).by_part()[ROWS]
+            tiles = checks.parts(each.workload, target, "rows")[0]
             for row in tiles.sample(jax.random.key(0), 8):
                 config = tiles.to_config(row)
                 assert config["tile_y"][3] * config["rows"] <= STACK

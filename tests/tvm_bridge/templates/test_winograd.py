@@ -37,7 +37,7 @@ def configured(draw):
 
 def tiled(workload: Conv2d, m: int, seed: int = 0, target=checks.HOST):
     knobs = templates.space(workload, target, enlarged=True)
-    drawn = knobs.sample(jax.random.key(seed), 64)
+    drawn = knobs.sample(jax.random.key(seed), sum(knobs.shares))
     return knobs.to_config(drawn[knobs.choice(drawn)["winograd"] == m][0])
 
 

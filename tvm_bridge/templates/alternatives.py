@@ -1,0 +1,79 @@
+"""Algorithms that compete in one space: options choose among them, and each has its own demands on the knobs they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Bool
+
+from search import KnobSpace
+from search.knobs import Knob, Option
+from search.space import Choice, Part
+from tvm_bridge.templates.cpu_predicate import CpuPredicate
+
+
+def merged(
+    knobs: Sequence[Knob], options: Sequence[Option], alternatives: Sequence[tuple[Mapping[str, int], CpuPredicate]]
+) -> KnobSpace:
+    """The space of knobs that algorithms share and of the options that choose among them, a part for each algorithm.
+
+    **Arguments:**
+
+    - `options`: each is 0 for an algorithm that does not name it, and for a configuration that does not.
+    - `alternatives`: the options that choose an algorithm, and its predicate. Those that name none have the index that they
+      have in the space of `knobs` alone.
+    """
+    names = [option.name for option in options]
+    every = tuple(
+        Alternative(tuple((name, chosen.get(name, 0)) for name in names), predicate) for chosen, predicate in alternatives
+    )
+    parts, shares = zip(*((each.part((*knobs, *options)), each.predicate.share) for each in every), strict=True)
+    return KnobSpace((*knobs, *options), AnyOf(every), parts=parts, shares=shares)
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """An algorithm of a space.
+
+    - `chosen`: the value of every option that chooses it.
+    - `predicate`: what it demands of its knobs.
+    """
+
+    chosen: tuple[tuple[str, int], ...]
+    predicate: CpuPredicate
+
+    def __call__(self, choice: Choice) -> Bool[Array, " n"]:
+        """Tell which configurations choose this algorithm and suit it."""
+        admitted = self.predicate(choice)
+        for name, value in self.chosen:
+            admitted = admitted & (choice[name] == value)
+        return admitted
+
+    def part(self, knobs: Sequence[Knob]) -> Part:
+        """The options of each knob that a configuration of this algorithm can have; all of a knob that has none."""
+        chosen = dict(self.chosen)
+
+        def admitted(knob: Knob) -> Any:
+            if knob.name in chosen:
+                return knob.table[:, 0] == chosen[knob.name]
+            able = self.predicate.able.get(knob.name)
+            return np.ones(len(knob.table), bool) if able is None else able(knob.table)
+
+        return tuple(tuple(np.flatnonzero(admitted(knob)).tolist()) for knob in knobs)
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """Admits what suits the algorithm that it chooses."""
+
+    alternatives: tuple[Alternative, ...]
+
+    def __call__(self, choice: Choice) -> Bool[Array, " n"]:
+        """Tell which configurations are admitted."""
+        admitted: Any = False
+        for alternative in self.alternatives:
+            admitted = admitted | alternative(choice)
+        return admitted
