@@ -77,36 +77,31 @@ def draw_in_turns(
 ) -> Int[np.ndarray, "n knobs"]:
     """Draw each part's share of a space's configurations, and again, and so on; where parts have no more, the others go on."""
     parts = space.parts or ()
-    turns = np.roll(_turns(space.shares), generator.integers(sum(space.shares)))
-    counts = np.bincount(np.resize(turns, n), minlength=len(parts)).tolist()
+    order = np.roll(turns(space.shares), generator.integers(sum(space.shares)))
+    counts = np.bincount(np.resize(order, n), minlength=len(parts)).tolist()
     drawn = [draw(space, part, generator, count, excluded) for part, count in zip(parts, counts, strict=True)]
     if sum(map(len, drawn)) < n:
         drawn = [
             draw(space, part, generator, n, excluded) if len(rows) == count else rows
             for part, rows, count in zip(parts, drawn, counts, strict=True)
         ]
-    return _in_turns(drawn, turns)[:n]
+    return in_turns(drawn, order)[:n]
 
 
-def in_turns(lists: Sequence[Int[np.ndarray, "_ knobs"]], shares: Sequence[int]) -> Int[np.ndarray, "n knobs"]:
-    """As many of each list's first rows as its share, evenly spread, then as many of the next, and so on."""
-    return _in_turns(lists, _turns(shares))
-
-
-def _turns(shares: Sequence[int]) -> Int[np.ndarray, " turns"]:
-    """Whose turn it is in a round in which each has as many as its share."""
+def turns(shares: Sequence[int]) -> Int[np.ndarray, " turns"]:
+    """Whose turn it is in a round in which each has as many as its share, evenly spread, each soon for the first time."""
     owner = np.repeat(np.arange(len(shares)), shares)
-    place = np.concatenate([(np.arange(share) + 0.5) / share for share in shares])
-    return owner[np.argsort(place, kind="stable")]
+    time = np.concatenate([np.arange(share) / share for share in shares])
+    return owner[np.argsort(time, kind="stable")]
 
 
-def _in_turns(lists: Sequence[Int[np.ndarray, "_ knobs"]], turns: Int[np.ndarray, " turns"]) -> Int[np.ndarray, "n knobs"]:
-    """The lists' rows in the order of these turns, round after round."""
+def in_turns(lists: Sequence[Int[np.ndarray, "_ knobs"]], order: Int[np.ndarray, " turns"]) -> Int[np.ndarray, "n knobs"]:
+    """The lists' rows, each in the turns of its list, round after round."""
     times = []
     for owner, rows in enumerate(lists):
-        own = np.flatnonzero(turns == owner)
+        own = np.flatnonzero(order == owner)
         rounds, turn = np.divmod(np.arange(len(rows)), len(own))
-        times.append(rounds * len(turns) + own[turn])
+        times.append(rounds * len(order) + own[turn])
     return np.concatenate(lists)[np.argsort(np.concatenate(times), kind="stable")]
 
 

@@ -81,6 +81,8 @@ class KnobSpace(eqx.Module):
             raise ValueError(f"encoding: {encoding!r} is not one of 'log2' and 'raw'.")
         if any(len(part) != len(self.knobs) for part in self.parts or ()):
             raise ValueError(f"parts: each must have the options of all {len(self.knobs)} knobs.")
+        if self.parts == ():
+            raise ValueError("parts: there must be one at least; None draws all configurations alike.")
         if len(self.shares) != len(self.parts or ()) or min(self.shares, default=1) < 1:
             raise ValueError(
                 f"shares: {list(self.shares)} must be a positive number for each of {len(self.parts or ())} parts."
@@ -206,7 +208,7 @@ class KnobSpace(eqx.Module):
         return KnobSpace(self.knobs, self.predicate, encoding=self.encoding, pool=Pool(rows, self.shape))
 
     def sample(self, key: PRNGKeyArray, n: int, *, exclude: Int[Arrays, "m knobs"] | None = None) -> Int[np.ndarray, "n knobs"]:
-        """Draw valid configurations without repeats: uniformly, or in turns from each of `parts` uniformly.
+        """Draw valid configurations without repeats: uniformly, or uniformly from each of `parts` in turns.
 
         **Arguments:**
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from search.sampling import in_turns
+from search.sampling import in_turns, turns
 from search.space import Arrays, KnobSpace
 from surrogates.base import checked_points
 from surrogates.chunks import in_chunks, power_of_two
@@ -72,7 +72,7 @@ def bted(
     """Pick `count` configurations that represent a space: batch transductive experimental design (Algorithm 2).
 
     TED picks `count` of each of several random pools, and `count` of all that were picked. The pools share no configuration. A
-    space with parts is represented part by part, in turns, however few configurations one has.
+    space with parts is represented part by part, in turns as its shares say, however few configurations one has.
 
     **Arguments:**
 
@@ -90,7 +90,7 @@ def bted(
             bted(each, key=key, count=count, mu=mu, pool=pool, batches=batches, exclude=exclude)
             for each, key in zip(spaces, keys, strict=True)
         ]
-        return in_turns(chosen, space.shares)[:count]
+        return in_turns(chosen, turns(space.shares))[:count]
     drawn = space.sample(key, pool * batches, exclude=exclude)
     if len(drawn) <= count:
         return drawn

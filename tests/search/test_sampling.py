@@ -149,6 +149,13 @@ def test_where_a_part_has_no_more_the_others_go_on():
     assert (rows[:, 0] == 1).sum() == few
 
 
+def test_where_a_part_of_a_large_share_has_no_more_the_others_go_on():
+    few = int((Split("split0", 64, 4).table[:, 3] == 8).sum()) * 80
+    rows = SHARED.sample(jax.random.key(0), few + 2000)
+    assert len(as_set(rows)) == few + 2000
+    assert (rows[:, 0] == 1).sum() == few
+
+
 def test_a_part_is_drawn_from_uniformly():
     rows = np.concatenate([ALGORITHMS.sample(key, 200) for key in jax.random.split(jax.random.key(0), 40)])
     second = rows[rows[:, 0] == 1]

@@ -43,8 +43,8 @@ TILED = Conv2d((1, 16, 8, 8), (16, 16, 3, 3), padding=(1, 1, 1, 1))
 
 
 def both_algorithms(task: Task) -> list[Record]:
-    """Records of a task in its enlarged space, a third of them direct ones."""
-    drawn = task.space.sample(jax.random.key(0), 12)
+    """Records of a task in its enlarged space, of every algorithm one at least."""
+    drawn = task.space.sample(jax.random.key(0), sum(task.space.shares))
     return [record(index, 1e-3 * (place + 1), task=task) for place, index in enumerate(task.space.to_index(drawn))]
 
 

@@ -1,4 +1,4 @@
-"""Dense convolution in NCHW on a CPU: summed directly or, in the enlarged space, in NHWC inside or by Winograd's algorithm."""
+"""Dense convolution in NCHW on a CPU; the enlarged space also has NHWC inside, overhanging vectors, Winograd's algorithm."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tvm_bridge.templates import cpu_algorithms
 from tvm_bridge.templates.cpu import VectorUnit
 from tvm_bridge.templates.cpu_direct import DirectPredicate, space
+from tvm_bridge.templates.cpu_predicate import COLUMNS
 from tvm_bridge.templates.winograd_predicate import tile_extents
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ __all__ = ["enlarged_space", "rewritten", "schedule", "space"]
 
 
 def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
-    """The same, `winograd`, `layout` and perhaps `lanes`: both layouts of the data inside compete, and so do other algorithms.
+    """The same, `winograd`, `layout` and `lanes`: both layouts of the data inside compete, and so do other algorithms.
 
     `layout` is that of the data tiles of a direct convolution, 0 for NCHW or 1 for NHWC, and what it costs is part of the
     kernel. NHWC is left out where another algorithm saves more, and where too little is computed from what it copies.
     """
-    nchw, unit = DirectPredicate.of(workload, target), VectorUnit.of(target)
+    nchw, unit = replace(DirectPredicate.of(workload, target), columns=COLUMNS), VectorUnit.of(target)
     work = workload.flop / 2 / math.prod(workload.data)
     copied = work >= COPIED * unit.lanes and not tile_extents(workload, unit)
     return cpu_algorithms.space(workload, target, [nchw, replace(nchw, copies=True)] if copied else [nchw], layouts=(0, 1))

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Array, Bool, Float
 
 from search import KnobSpace, Option
-from tvm_bridge.templates.cuda_direct import Limits, ThreadBlock, anchor_block, shared_bytes
+from tvm_bridge.templates.anchor import anchor_block
+from tvm_bridge.templates.cuda_direct import Limits, ThreadBlock, shared_bytes
 
 if TYPE_CHECKING:
     from search.knobs import Config

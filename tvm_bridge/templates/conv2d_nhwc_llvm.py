@@ -17,7 +17,7 @@ __all__ = ["enlarged_space", "rewritten", "schedule", "space"]
 
 
 def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
-    """The same and `winograd`: another algorithm competes in one space."""
+    """The same, `winograd` and `lanes`: other algorithms compete in one space."""
     return cpu_algorithms.space(workload, target, [DirectPredicate.of(workload, target)])
 
 

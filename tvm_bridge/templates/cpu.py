@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -112,6 +113,6 @@ def _producer(schedule: Any, anchor: Any, operand: int, blocks: Iterable[Any]) -
 
 
 def _grows(block: Any) -> bool:
-    """Whether a block pads: TOPI has one that pads by nothing, too, a copy."""
-    before, after = block.reads[0].source, block.writes[0].source
-    return list(before.shape) != list(after.shape)
+    """Whether a block pads: there are some that pad by nothing, too, and some that leave out what is not read."""
+    before, after = (math.prod(map(int, region[0].source.shape)) for region in (block.reads, block.writes))
+    return after > before

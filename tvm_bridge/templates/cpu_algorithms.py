@@ -1,4 +1,4 @@
-"""The algorithms of a dense convolution on a CPU in one space: direct, and by Winograd's minimal filtering."""
+"""The algorithms of a dense convolution on a CPU in one space: direct ones, and Winograd's minimal filtering."""
 
 from __future__ import annotations
 
@@ -18,24 +18,29 @@ from tvm_bridge.templates.winograd_predicate import WinogradPredicate, tile_exte
 def space(
     workload: Conv2d, target: Target, direct: Sequence[cpu_direct.DirectPredicate], layouts: Sequence[int] = (0,)
 ) -> KnobSpace:
-    """AutoTVM's knobs of a dense convolution, `winograd` and, where there is something to choose, `layout` and `lanes`.
+    """AutoTVM's knobs of a dense convolution, and options that choose an algorithm: `winograd`, `layout` and `lanes`.
 
     `winograd` is the extent m of a tile of Winograd's algorithm, or 0 for a direct convolution; `layout` is the number of a
-    direct one's predicate; `lanes` are those of its vectors if they overhang the filters, or 0 if they divide them.
+    direct one's predicate; `lanes` are those of its vectors if they overhang the filters, or 0 if they divide them. All
+    workloads of an operator have the same knobs, whatever there is to choose, so that they can learn from each other.
+
+    **Arguments:**
+
+    - `direct`: the predicates of direct convolutions.
+    - `layouts`: the options of `layout`, which is left out if there is one.
     """
     unit = VectorUnit.of(target)
     extents, lanes = tile_extents(workload, unit), cpu_overhang.offered_lanes(workload, unit)
     choices: dict[str, Sequence[int]] = {"winograd": (0, *extents)}
     if len(layouts) > 1:
         choices["layout"] = layouts
-    if lanes:
-        choices["lanes"] = (0, lanes)
+    choices["lanes"] = (0, lanes) if lanes else (0,)
     options = [Option(name, tuple(values), absent=0) for name, values in choices.items()]
     alternatives: list[tuple[dict[str, int], Any]] = [({"layout": layout}, each) for layout, each in enumerate(direct)]
     if lanes:
         covering = [cpu_overhang.OverhangPredicate.like(each, lanes) for each in direct]
         alternatives += [({"layout": layout, "lanes": lanes}, each) for layout, each in enumerate(covering)]
-    alternatives += [({"winograd": m}, WinogradPredicate(workload, unit, target.threads, m)) for m in extents]
+    alternatives += [({"winograd": m}, WinogradPredicate(workload, unit, target.threads, m=m)) for m in extents]
     return merged(cpu_direct.knobs(workload), options, alternatives)
 
 

@@ -25,11 +25,14 @@ from tvm_bridge.templates.cpu import VectorUnit
 from tvm_bridge.templates.cpu_direct import DirectPredicate, direct
 from tvm_bridge.templates.cpu_predicate import BUSY, REUSE, busy
 from tvm_bridge.templates.overhang import overhanging
-from tvm_bridge.templates.spans import largest_spans, tile_loops
+from tvm_bridge.templates.spans import covers, tile_loops
 
 
 def offered_lanes(workload: Conv2d, unit: VectorUnit) -> int:
-    """The lanes of vectors that overhang the filters, or 0 where vectors as wide divide them."""
+    """The lanes of vectors that overhang the filters, or 0 where vectors as wide divide them.
+
+    Even if they are no fewer they may be faster: LLVM makes a vector of 12 lanes of two.
+    """
     lanes = unit.covering(workload.weight[0])
     return lanes if workload.weight[0] % lanes else 0
 
@@ -62,7 +65,7 @@ class OverhangPredicate(DirectPredicate):
     @classmethod
     def like(cls, other: DirectPredicate, lanes: int) -> OverhangPredicate:
         """The demands of a direct convolution, on vectors of other lanes."""
-        return cls(other.workload, other.unit, other.threads, other.copies, lanes)
+        return cls(other.workload, other.unit, other.threads, columns=other.columns, copies=other.copies, width=lanes)
 
     @property
     def share(self) -> int:
@@ -85,7 +88,7 @@ class OverhangPredicate(DirectPredicate):
 
     def measures(self, choice: Choice) -> dict[str, tuple[Int[Array, " n"], int]]:
         """What a configuration has to have enough of; the cores' time on filters that are none is lost."""
-        y, x, filters = choice["tile_y"], choice["tile_x"], self._tile(choice)
+        y, x, filters = choice["tile_y"], choice["tile_x"], self._filters(choice)
         chunks = self.workload.data[0] * filters[0] * y[..., 0] * x[..., 0]
         needed, covered = -(-self.workload.weight[0] // self.width), math.prod(filters)
         return super().measures(choice) | {
@@ -94,11 +97,11 @@ class OverhangPredicate(DirectPredicate):
         }
 
     def _vectors(self, choice: Choice) -> Int[Array, " n"]:
-        return self._tile(choice)[3] * choice["tile_y"][..., 3] * choice["tile_x"][..., 3]
+        return self._filters(choice)[3] * choice["tile_y"][..., 3] * choice["tile_x"][..., 3]
 
     def _covers(self, factors: Int[Array, "n 4"]) -> Bool[Array, " n"]:
-        return (factors[..., 2] == 1) & largest_spans(factors, self.width, self.workload.weight[0])
+        return (factors[..., 2] == 1) & covers(factors, self.width, self.workload.weight[0])
 
-    def _tile(self, choice: Choice) -> tuple[Any, ...]:
+    def _filters(self, choice: Choice) -> tuple[Any, ...]:
         """The loops over vectors of filters."""
         return tile_loops([choice["tile_f"][..., level] for level in range(4)], self.width)

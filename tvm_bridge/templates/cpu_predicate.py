@@ -30,6 +30,9 @@ VECTORS = 4
 BUSY = 75
 """The percentage of the cores' time that the chunks fill at least, were they all equally long."""
 
+COLUMNS = 2
+"""So many columns at least: of a tile of one column, every number that is read or written lies in another line of the cache."""
+
 STATEMENTS = 512
 """LLVM's time grows with the vector statements of the unrolled body: about half a second a thousand."""
 
@@ -43,11 +46,13 @@ class CpuPredicate(ABC):
     - `workload`: the convolution.
     - `unit`: the vector unit of a core.
     - `threads`: the number of cores.
+    - `columns`: how many columns a data tile has at least, if they lie side by side.
     """
 
     workload: Conv2d
     unit: VectorUnit
     threads: int
+    columns: int = 1
 
     unroll_step: ClassVar[int]
     """The smallest `auto_unroll_max_step` that unrolls anything."""
@@ -91,10 +96,12 @@ class CpuPredicate(ABC):
         """What a configuration has to have enough of, and how much of it is wanted, most important first."""
         f, y, x = choice["tile_f"], choice["tile_y"], choice["tile_x"]
         chunks = self.workload.data[0] * f[..., 0] * y[..., 0] * x[..., 0]
+        side_by_side = {"columns": (x[..., 2] * x[..., 3], self.columns)} if self.workload.layout == "NCHW" else {}
         return {
             "reuse": (self._vectors(choice) // f[..., 2], REUSE),
             "vectors": (self._vectors(choice), VECTORS),
             "busy": (busy(chunks, self.threads), BUSY),
+            **side_by_side,
         }
 
     def __call__(self, choice: Choice) -> Bool[Array, " n"]:

@@ -44,7 +44,7 @@ def offered(workload: Conv2d, target: Target) -> tuple[RowsPredicate, ...]:
     unit, columns = VectorUnit.of(target), workload.output[3]
     widest = unit.covering(columns)
     widths = (widest, 8) if widest == 16 and -columns % 8 < -columns % 16 else (widest,)
-    every = (RowsPredicate(workload, unit, target.threads, width) for width in widths)
+    every = (RowsPredicate(workload, unit, target.threads, width=width) for width in widths)
     return tuple(each for each in every if each.applies())
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from jaxtyping import Array, Bool, Float, Num
 
 from search import Option, Split
+from tvm_bridge.templates.anchor import anchor_block
 
 if TYPE_CHECKING:
     from search.knobs import Config
@@ -131,13 +132,6 @@ def output_knobs(workload: Conv2d) -> list[Split]:
 def unroll_knobs(steps: tuple[int, ...]) -> list[Option]:
     """Up to how many steps loops are unrolled, and whether by TVM itself or by a pragma for the CUDA compiler."""
     return [Option("auto_unroll_max_step", steps), Option("unroll_explicit", (0, 1))]
-
-
-def anchor_block(schedule: Any) -> Any:
-    """The block of the operator in a schedule of it and its epilogue."""
-    from tvm import s_tir
-
-    return schedule.get_sblock(s_tir.analysis.find_anchor_sblock(schedule.mod).name_hint)
 
 
 class ThreadBlock:

@@ -22,6 +22,7 @@ from tvm_bridge.templates import cpu_rows
 from tvm_bridge.templates.alternatives import merged
 from tvm_bridge.templates.cpu import Operator
 from tvm_bridge.templates.cpu_depthwise import DepthwisePredicate, knobs, tile
+from tvm_bridge.templates.cpu_predicate import COLUMNS
 from tvm_bridge.templates.cpu_rows_algorithm import with_whole_rows
 
 
@@ -37,7 +38,8 @@ def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
     """
     offered = cpu_rows.offered(workload, target)
     rows = Option("rows", (0, *(each.width for each in offered)), absent=0)
-    alternatives = [({}, _Predicate.of(workload, target)), *(({"rows": each.width}, each) for each in offered)]
+    tiled = replace(_Predicate.of(workload, target), columns=COLUMNS)
+    alternatives = [({}, tiled), *(({"rows": each.width}, each) for each in offered)]
     return merged(knobs(workload), [rows], alternatives)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tvm_bridge.templates.cuda_direct import anchor_block
+from tvm_bridge.templates.anchor import anchor_block
 from tvm_bridge.templates.substitution import substituted
 
 

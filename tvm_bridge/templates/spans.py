@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
-from operator import mul
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,16 @@ from jaxtyping import Array, Bool, Int
 from search.knobs import factorisations
 
 
-def tile_loops(factors: Sequence[Any], extent: int) -> tuple[Any, ...]:
-    """The loops over tiles of an extent that factors of rows, columns or filters mean: a span is covered by whole tiles.
+def tile_loops(factors: Sequence[Any], tile: int) -> tuple[Any, ...]:
+    """The loops over tiles that factors of rows, of columns or of filters mean: a span is covered by whole tiles.
 
     The inner factors' products are the spans of a register tile, a data tile and a chunk; (1, 1, 1, 7) means that a register
-    tile spans seven rows, so that it has four tiles of extent 2.
+    tile spans seven rows, so that it has four tiles of two rows.
 
     **Returns:** how many chunks there are, data tiles in a chunk, register tiles in a data tile and tiles in a register tile.
     """
     loops: tuple[Any, ...] = ()
-    span, covered = 1, extent
+    span, covered = 1, tile
     for factor in reversed(factors):
         span = span * factor
         loops = (-(-span // covered), *loops)
@@ -30,9 +29,16 @@ def tile_loops(factors: Sequence[Any], extent: int) -> tuple[Any, ...]:
     return loops
 
 
-def largest_spans(factors: Int[Array, "n 4"], tile: int, whole: int) -> Bool[Array, " n"]:
-    """Whether every span is the largest divisor of the `whole` that so many tiles cover: no two such mean the same tiles."""
-    largest = np.array([*{-(-span // tile): span for span in factorisations(whole, 2)[:, 1].tolist()}.values()])
-    register, data_tile, chunk = accumulate((factors[..., level] for level in (3, 2, 1)), mul)
-    fits = [(span[..., None] == largest).any(-1) for span in (register, data_tile, chunk)]
-    return fits[0] & fits[1] & fits[2]
+def covers(factors: Int[Array, "n 4"], tile: int, extent: int) -> Bool[Array, " n"]:
+    """Which factors of an extent mean loops that no others mean: every span is the largest that so many tiles cover."""
+    return (factors[..., None, :] == _distinct(tile, extent)).all(-1).any(-1)
+
+
+@lru_cache(maxsize=1024)
+def _distinct(tile: int, extent: int) -> Int[np.ndarray, "m 4"]:
+    factors = factorisations(extent, 4)
+    largest = [*{-(-span // tile): span for span in factorisations(extent, 2)[:, 1].tolist()}.values()]
+    spans = np.cumprod(factors[:, :0:-1], axis=1)  # of a register tile, a data tile and a chunk
+    factors = factors[np.isin(spans, largest).all(axis=1)]
+    loops = np.stack(tile_loops(list(factors.T), tile), axis=1)
+    return factors[np.sort(np.unique(loops, axis=0, return_index=True)[1])]

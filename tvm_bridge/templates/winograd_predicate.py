@@ -15,7 +15,7 @@ from search.space import Choice
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.templates.cpu import VectorUnit
 from tvm_bridge.templates.cpu_predicate import BUSY, STATEMENTS, CpuPredicate, busy
-from tvm_bridge.templates.spans import largest_spans, tile_loops
+from tvm_bridge.templates.spans import covers, tile_loops
 
 TILES = (2, 4)
 """Extents m of tiles: the larger, the fewer products, and the larger the errors of rounding."""
@@ -79,7 +79,7 @@ class WinogradPredicate(CpuPredicate):
         """Whether spans are whole tiles or, of an extent that is not, the largest that so many tiles cover."""
         if extent % self.m == 0:
             return factors[..., 3] % self.m == 0
-        return largest_spans(factors, self.m, extent)
+        return covers(factors, self.m, extent)
 
     @staticmethod
     def _unsplit(factors: Int[Array, "n 2"]) -> Bool[Array, " n"]:
@@ -102,8 +102,8 @@ class WinogradPredicate(CpuPredicate):
         rows, columns = self.workload.output[2:]
         needed = -(-rows // self.m) * -(-columns // self.m)
         chunks = self.workload.data[0] * choice["tile_f"][..., 0] * down[0] * right[0]
-        share = busy(chunks, self.threads) * needed // (math.prod(down) * math.prod(right))
-        return super().measures(choice) | {"busy": (share, BUSY)}
+        used = busy(chunks, self.threads) * needed // (math.prod(down) * math.prod(right))
+        return super().measures(choice) | {"busy": (used, BUSY)}
 
     def _vectors(self, choice: Choice) -> Int[Array, " n"]:
         f, (down, right) = choice["tile_f"], self._loops(choice)

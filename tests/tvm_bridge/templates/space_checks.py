@@ -23,11 +23,12 @@ def is_the_same_under_jit(knobs, rows=None):
 
 
 def keeps_its_indices(knobs, larger):
-    """Every index of a space means the same configuration in its enlarged one, valid in both or in neither."""
+    """Every index of a space means the same configuration in its enlarged one, which may be stricter but not laxer."""
     rows = np.random.default_rng(0).integers(0, knobs.shape, (1 << 16, len(knobs.shape)))
     rows = np.concatenate([rows, knobs.sample(jax.random.key(0), 8)])
     same = larger.from_index(knobs.to_index(rows))
-    np.testing.assert_array_equal(larger.valid(same), knobs.valid(rows))
+    assert larger.valid(same).any()
+    assert (knobs.valid(rows) | ~larger.valid(same)).all()
     for row, other in zip(rows[-8:], same[-8:], strict=True):
         config = knobs.to_config(row)
         assert larger.to_config(other).items() >= config.items()

@@ -12,6 +12,7 @@ from tvm_bridge.templates.alternatives import AnyOf
 WORKLOADS = [
     Conv2d((1, 16, 10, 10), (32, 16, 3, 3)),
     Conv2d((1, 16, 10, 10), (20, 16, 3, 3)),
+    Conv2d((1, 16, 10, 10), (40, 16, 3, 3), (2, 2)),
     Conv2d((1, 16, 10, 10), (20, 16, 3, 3), layout="NHWC"),
     Conv2d((1, 16, 14, 14), (16, 1, 3, 3), padding=(1, 1, 1, 1), groups=16),
 ]

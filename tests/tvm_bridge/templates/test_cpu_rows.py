@@ -21,8 +21,6 @@ from tvm_bridge.networks import layers
 from tvm_bridge.templates.cpu_rows import STACK, offered
 from tvm_bridge.templates.depthwise_conv2d_nchw_llvm import enlarged_space, rewritten, schedule, space
 
-"""The part of the enlarged space."""
-
 
 def square(extent, stride=1, channels=16):
     data, weight = (1, channels, extent, extent), (channels, 1, 3, 3)

@@ -1,4 +1,4 @@
-"""Winograd's part of the enlarged space: where it is, what its factors mean, that it is drawn from and changes no other."""
+"""Winograd's part of the enlarged space: where it is, that it is drawn from and changes no other."""
 
 import pickle
 
