@@ -51,7 +51,7 @@ def schedule(function: Any, choice: Config, target: Target, layout: str) -> Any:
     x0, x1, x2, q = sch.split(x, [*right[:2], math.prod(right[2:]), m])
     sch.reorder(n, f0, y0, x0, y1, x1, f1, f2, y2, x2, p, q, f3)
     sch.parallel(sch.fuse(n, f0, y0, x0))
-    unrolled(sch, (p, q), f3)
+    unrolled(sch, (q,), f3)
     for block in (result, columns):
         sch.compute_at(block, x2, preserve_unit_loops=True)
         _, channels, _, _, p, q, k = sch.get_loops(block)[-7:]

@@ -45,7 +45,7 @@ class WinogradPredicate(CpuPredicate):
     m: int = TILES[0]
 
     unroll_step: ClassVar[int] = 512
-    statements: ClassVar[int] = STATEMENTS // 4
+    statements: ClassVar[int] = STATEMENTS // 2
     """The transforms are unrolled, too, and so many have always been enough."""
 
     @property
