@@ -16,6 +16,14 @@ OTHERS = {
     "torch_channels_last": "PyTorch channels last",
     "onednn": "oneDNN",
 }
+MULTIPLES = {
+    "MetaSchedule": ("metaschedule",),
+    "PyTorch": ("torch", "torch_channels_last"),
+    "oneDNN": ("onednn",),
+    "untuned": ("untuned",),
+}
+"""What groups of layers are compared with: the fastest of these."""
+
 _GROUPS = {
     "dense": ("dense",),
     "pointwise": ("pointwise",),
@@ -80,9 +88,10 @@ class Row:
         """The first word of the layer's name."""
         return self.layer.partition(" ")[0]
 
-    def ratio(self, other: str) -> float | None:
-        """Our throughput as a multiple of another's."""
-        return self.gflops["ours"] / self.gflops[other] if other in self.gflops else None
+    def ratio(self, *others: str) -> float | None:
+        """Our throughput as a multiple of the fastest of some others; None where there is none of them."""
+        speeds = [self.gflops[other] for other in others if other in self.gflops]
+        return self.gflops["ours"] / max(speeds) if speeds else None
 
     @property
     def share(self) -> float | None:
@@ -111,8 +120,9 @@ def grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def ratios(rows: Sequence[Row]) -> dict[str, list[float]]:
-    """Ours as multiples of each other's throughput, and as shares of the limit, without the layers that lack it."""
-    columns = {other: [row.ratio(other) for row in rows] for other in OTHERS} | {"share": [row.share for row in rows]}
+    """Ours as multiples of others' throughput, and as shares of the limit, without the layers that lack it."""
+    columns = {name: [row.ratio(*others) for row in rows] for name, others in MULTIPLES.items()}
+    columns["share of the limit"] = [row.share for row in rows]
     return {column: [value for value in values if value is not None] for column, values in columns.items()}
 
 

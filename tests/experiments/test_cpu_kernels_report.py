@@ -24,7 +24,7 @@ def test_the_last_line_of_a_layer_counts_and_all_tables_are_written(tmp_path, mo
     assert "- net b: 0.80 of oneDNN's throughput, 0.40 of the limit by FMA, direct" in report
     assert "| a | - | 100 | 50 | 50 | 40 | 100 | 2.00 | 2.00 | 2.50 | 1.00 | 200 | 0.50 | FMA | direct | jit:a |" in report
     assert "| b | 2.0 | 80 | 50 | 50 | 40 | 100 | 1.60 | 1.60 | 2.00 | **0.80** |" in report
-    assert "| depthwise | 1 | 1.60 | 1.60 | 2.00 | 0.80 | 0.40 |" in report
+    assert "| depthwise | 1 | 1.60 | 1.60 | 0.80 | 40.00 | 0.40 | 0.80 net b |" in report
     assert "| net a | 1 | 100% | 0 | 0.50 |" in report
     assert "Of all 1, 100.0% are within 4x of their layer's best; 0.0% compile longer than 1 s." in report
     assert "100 s for ours and 200 s for MetaSchedule" in report
@@ -43,8 +43,8 @@ def test_budgets_and_means_say_what_they_are_of(tmp_path, monkeypatch):
     write(tmp_path, tmp_path)
     report = (tmp_path / "cpu_kernels.md").read_text()
     assert "MetaSchedule's of 192 to 256 in NCHW" in report
-    assert "| dense | 3 | 2.00 (2) | - | - | 1.00 (1) | - |" in report
-    assert "| net | 3 | 2.00 (2) | - | - | 1.00 (1) | - |" in report
+    assert "| dense | 3 | 2.00 (2) | - | 1.00 (1) | - | - | 1.00 net a |" in report
+    assert "| net | 3 | 2.00 (2) | - | 1.00 (1) | - | - | 1.00 net a |" in report
     log.extend(tmp_path / "alone" / "compare.jsonl", lambda _: every[2:])
     write(tmp_path / "alone", tmp_path / "alone")
     assert "MetaSchedule's of none" in (tmp_path / "alone" / "cpu_kernels.md").read_text()

@@ -12,6 +12,7 @@ def test_a_row_has_medians_and_the_faster_of_two_kernels():
     assert row.kernel == "brg:b (channels last)"
     assert (row.limit, row.bound, row.share) == (200.0, "FMA", 0.5)
     assert (row.ratio("torch"), row.ratio("onednn"), row.ratio("metaschedule")) == (2.0, 0.5, None)
+    assert row.ratio("torch", "onednn", "metaschedule") == 0.5
 
 
 def test_the_faster_of_our_layouts_counts():
@@ -42,6 +43,6 @@ def test_means_are_geometric_by_kind_and_by_network():
         "net": 2,
         "other": 0.5,
     }
-    assert {name: means(group)["onednn"] for name, group in grouped(rows).items()} == pytest.approx(expected)
+    assert {name: means(group)["oneDNN"] for name, group in grouped(rows).items()} == pytest.approx(expected)
     assert "depthwise" not in grouped(rows[:1])
     assert means([Row.of(line("net a"))]) == {}
