@@ -10,8 +10,9 @@ tune: .venv/ready
 test: .venv/test
 	$(MAKE) --jobs 2 lint pytest
 
+# Tests compile more than they compute.
 pytest: .venv/test
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	JAX_DISABLE_MOST_OPTIMIZATIONS=true $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/test
 	$(BIN)/ruff check
