@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 ENUMERABLE = 1 << 24
 """Up to this size a space that rejection sampling does not exhaust is listed in full."""
 
+LISTED = 1 << 20
+"""A part of at most this size is listed before it is drawn from, which takes less than a second and is done once."""
+
 PATIENCE = 1 << 24
 """Sampling gives up after this many draws without a new valid configuration."""
 
@@ -78,12 +81,20 @@ def draw_in_turns(
     """Draw each part's share of a space's configurations, and again, and so on; where parts have no more, the others go on."""
     parts = space.parts or ()
     order = np.roll(turns(space.shares), generator.integers(sum(space.shares)))
-    counts = np.bincount(np.resize(order, n), minlength=len(parts)).tolist()
-    drawn = [draw(space, part, generator, count, excluded) for part, count in zip(parts, counts, strict=True)]
-    if sum(map(len, drawn)) < n:
+    counts = np.bincount(np.resize(order, n), minlength=len(parts))
+
+    def some(part: Part, count: int) -> Int[np.ndarray, "m knobs"]:
+        if math.prod(map(len, part)) <= LISTED:  # few may be valid, and a search comes back for them round after round
+            return shuffled(space, _listed(space, part), generator, count, excluded)
+        return draw(space, part, generator, count, excluded)
+
+    drawn = [some(part, int(count)) for part, count in zip(parts, counts, strict=True)]
+    while (missing := n - sum(map(len, drawn))) > 0 and (more := np.array([len(rows) for rows in drawn]) == counts).any():
+        shares = np.where(more, space.shares, 0)
+        counts = np.where(more, counts - (-missing * shares // shares.sum()), counts)
         drawn = [
-            draw(space, part, generator, n, excluded) if len(rows) == count else rows
-            for part, rows, count in zip(parts, drawn, counts, strict=True)
+            some(part, int(count)) if goes_on else rows
+            for part, rows, count, goes_on in zip(parts, drawn, counts, more, strict=True)
         ]
     return in_turns(drawn, order)[:n]
 

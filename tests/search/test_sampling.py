@@ -156,6 +156,22 @@ def test_where_a_part_of_a_large_share_has_no_more_the_others_go_on():
     assert (rows[:, 0] == 1).sum() == few
 
 
+SCARCE = KnobSpace(
+    [Option("kind", (0, 1, 2)), Option("number", tuple(range(200)))],
+    lambda choice: choice["number"] < 4 + 26 * (choice["kind"] > 0) + 170 * (choice["kind"] > 1),
+    parts=[((kind,), range(200)) for kind in range(3)],
+    shares=(1, 9, 2),
+)
+"""Parts of 4, 30 and 200 configurations."""
+
+
+@given(keys, st.integers(0, 300))
+def test_parts_of_a_few_configurations_give_all_they_have(key, n):
+    rows = SCARCE.sample(key, n)
+    assert len(as_set(rows)) == len(rows) == min(n, 234)
+    assert SCARCE.valid(rows).all()
+
+
 def test_a_part_is_drawn_from_uniformly():
     rows = np.concatenate([ALGORITHMS.sample(key, 200) for key in jax.random.split(jax.random.key(0), 40)])
     second = rows[rows[:, 0] == 1]

@@ -11,7 +11,6 @@ vectors of the register tile.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,11 +71,6 @@ class OverhangPredicate(DirectPredicate):
         """The square of how many times fewer vectors there are than of those that divide the filters."""
         filters = self.workload.weight[0]
         return max(1, round((filters // self.unit.widest(filters) / -(-filters // self.width)) ** 2))
-
-    @property
-    def able(self) -> Mapping[str, Callable[[Any], Any]]:
-        """By a knob's name, what tells from its table which options a configuration can have."""
-        return {"tile_f": self._covers}
 
     def lanes(self, choice: Choice) -> Int[Array, " n"]:
         """The extent of the vectorised loop."""

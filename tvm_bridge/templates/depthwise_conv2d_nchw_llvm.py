@@ -7,6 +7,7 @@ they may also hold whole rows, read where they lie (`cpu_rows`).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +29,7 @@ from tvm_bridge.templates.cpu_rows_algorithm import with_whole_rows
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:
     """AutoTVM's knobs of a depthwise convolution, with a predicate that knows the target's vector unit and cores."""
-    return KnobSpace(knobs(workload), _Predicate.of(workload, target))
+    return merged(knobs(workload), [], [({}, _Predicate.of(workload, target))])
 
 
 def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
@@ -71,6 +72,11 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
 
 @dataclass(frozen=True)
 class _Predicate(DepthwisePredicate):
+    @property
+    def able(self) -> Mapping[str, Callable[[Any], Any]]:
+        """By a knob's name, what tells from its table which options a configuration can have."""
+        return {"tile_f": lambda f: (f[:, 3] == 1) | (2 * f[:, 3] > self.unit.widest(self.workload.output[1]))}
+
     def lanes(self, choice: Choice) -> Int[Array, " n"]:
         by_channel = choice["tile_f"][..., 3] > 1
         return by_channel * choice["tile_f"][..., 3] + ~by_channel * choice["tile_x"][..., 3]
