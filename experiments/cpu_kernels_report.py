@@ -11,7 +11,7 @@ from pathlib import Path
 
 from experiments import log
 from experiments.kernel_picture import draw
-from experiments.kernel_rows import MULTIPLES, OTHERS, Row, grouped, means, ratios
+from experiments.kernel_rows import OTHERS, Row, grouped, means, ratios
 from experiments.random_kernels import LONG, SLOW, shares
 from experiments.roofline import Peaks
 
@@ -92,7 +92,7 @@ def _trials(rows: Iterable[Row], name: str) -> str:
 
 
 def _summary(rows: Sequence[Row]) -> str:
-    columns = [*MULTIPLES, "share of the limit", "least of oneDNN"]
+    columns = [*ratios(rows), "least of oneDNN"]
     table = [f"| ours as a multiple of | layers | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
     for name, group in grouped(rows).items():
         cells = [_mean(values, len(group)) for values in ratios(group).values()]
@@ -105,16 +105,22 @@ def _summary(rows: Sequence[Row]) -> str:
 
 def _least(rows: Sequence[Row]) -> str:
     """The least multiple of oneDNN's throughput, and its layer."""
-    judged = [(ratio, row.layer) for row in rows if (ratio := row.ratio("onednn")) is not None]
-    return f"{min(judged)[0]:.2f} {min(judged)[1]}" if judged else "-"
+    judged = _beside_onednn(rows)
+    return f"{judged[0][0]:.2f} {judged[0][1].layer}" if judged else "-"
+
+
+def _beside_onednn(rows: Sequence[Row]) -> list[tuple[float, Row]]:
+    """The layers that have such a kernel, with the multiple of its throughput, the least first."""
+    judged = [(ratio, row) for row in rows if (ratio := row.ratio("onednn")) is not None]
+    return sorted(judged, key=lambda pair: pair[0])
 
 
 def _slower(rows: Sequence[Row]) -> list[str]:
     """Which layers are slower than oneDNN's kernel, the worst first, and how far from what limits them."""
-    judged = [(ratio, row) for row in rows if (ratio := row.ratio("onednn")) is not None]
+    judged = _beside_onednn(rows)
     if not judged:
         return []
-    slower = sorted(((ratio, row) for ratio, row in judged if ratio < 1), key=lambda pair: pair[0])
+    slower = [(ratio, row) for ratio, row in judged if ratio < 1]
     short = ", ".join(row.layer for ratio, row in slower if ratio < FALLS_SHORT) or "none"
     told = []
     for ratio, row in slower:

@@ -44,11 +44,12 @@ def draw(
 
 def _listed(space: KnobSpace, part: Part) -> Int[np.ndarray, "m knobs"]:
     """The valid configurations of a part; a space is asked for them round after round."""
+    whole = type(space)(space.knobs, space.predicate)  # whatever else the space is divided into
     try:
-        hash(space)
+        hash(whole)
     except TypeError:  # its predicate cannot be hashed
-        return _listed_once.__wrapped__(space, part)
-    return _listed_once(space, part)
+        return _listed_once.__wrapped__(whole, part)
+    return _listed_once(whole, part)
 
 
 @lru_cache(maxsize=256)  # the parts of all tasks of a network, which take turns
@@ -66,8 +67,7 @@ def shuffled(
     n: int,
     excluded: Int[np.ndarray, " k"] | None,
 ) -> Int[np.ndarray, "n knobs"]:
-    """The valid ones of a list, in random order, up to n."""
-    listed = listed[space.valid(listed)]
+    """Those of a list that are not excluded, in random order, up to n."""
     listed = listed[~_among(space, listed, excluded)]
     return listed[generator.permutation(len(listed))[:n]]
 
@@ -78,29 +78,32 @@ def draw_in_turns(
     n: int,
     excluded: Int[np.ndarray, " m"] | None,
 ) -> Int[np.ndarray, "n knobs"]:
-    """Draw each part's share of a space's configurations, and again, and so on; where parts have no more, the others go on."""
+    """Draw from a space's parts in turns, each by its share; where one has no more, the others take over."""
     parts = space.parts or ()
     order = np.roll(turns(space.shares), generator.integers(sum(space.shares)))
     counts = np.bincount(np.resize(order, n), minlength=len(parts))
 
-    def some(part: Part, count: int) -> Int[np.ndarray, "m knobs"]:
-        if math.prod(map(len, part)) <= LISTED:  # few may be valid, and a search comes back for them round after round
+    def drawn_of(part: Part, count: int) -> Int[np.ndarray, "m knobs"]:
+        if count and math.prod(map(len, part)) <= LISTED:  # few may be valid, and a search comes back round after round
             return shuffled(space, _listed(space, part), generator, count, excluded)
         return draw(space, part, generator, count, excluded)
 
-    drawn = [some(part, int(count)) for part, count in zip(parts, counts, strict=True)]
-    while (missing := n - sum(map(len, drawn))) > 0 and (more := np.array([len(rows) for rows in drawn]) == counts).any():
-        shares = np.where(more, space.shares, 0)
-        counts = np.where(more, counts - (-missing * shares // shares.sum()), counts)
+    drawn = [drawn_of(part, int(count)) for part, count in zip(parts, counts, strict=True)]
+    while True:
+        lengths = np.array([len(rows) for rows in drawn])
+        missing, inexhausted = n - lengths.sum(), lengths == counts
+        if missing <= 0 or not inexhausted.any():
+            return in_turns(drawn, order)[:n]
+        shares = np.where(inexhausted, space.shares, 0)
+        counts = np.where(inexhausted, counts - (-missing * shares // shares.sum()), counts)
         drawn = [
-            some(part, int(count)) if goes_on else rows
-            for part, rows, count, goes_on in zip(parts, drawn, counts, more, strict=True)
+            drawn_of(part, int(count)) if goes_on else rows
+            for part, rows, count, goes_on in zip(parts, drawn, counts, inexhausted, strict=True)
         ]
-    return in_turns(drawn, order)[:n]
 
 
 def turns(shares: Sequence[int]) -> Int[np.ndarray, " turns"]:
-    """Whose turn it is in a round in which each has as many as its share, evenly spread, each soon for the first time."""
+    """One round: whose turn it is, each as often as its share, evenly spread, everybody early once."""
     owner = np.repeat(np.arange(len(shares)), shares)
     time = np.concatenate([np.arange(share) / share for share in shares])
     return owner[np.argsort(time, kind="stable")]

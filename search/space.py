@@ -49,7 +49,8 @@ class KnobSpace(eqx.Module):
       algorithm, say, however few configurations it has. None: all configurations are drawn alike.
     - `shares`: how many turns each part has in a round; one each if not given.
 
-    **Raises:** `ValueError` for repeated names, an unknown encoding, a part of other knobs, or shares that are not one a part.
+    **Raises:** `ValueError` for repeated names, an unknown encoding, parts of other knobs or none, or shares that are not one a
+    part.
     """
 
     knobs: tuple[Knob, ...] = eqx.field(static=True)
@@ -224,7 +225,7 @@ class KnobSpace(eqx.Module):
         generator = _generator(key)
         excluded = np.sort(self.numbers(np.asarray(exclude))) if exclude is not None and len(exclude) else None
         if self.pool is not None:
-            return sampling.shuffled(self, self.pool.rows, generator, n, excluded)
+            return sampling.shuffled(self, self.pool.rows[self.valid(self.pool.rows)], generator, n, excluded)
         if self.parts is None:
             return sampling.draw(self, tuple(map(range, self.shape)), generator, n, excluded)
         return sampling.draw_in_turns(self, generator, n, excluded)

@@ -63,7 +63,7 @@ def replaced(space: KnobSpace, candidates: Candidates) -> KnobSpace:
     left = [(part, share) for part, share in renumbered if all(part)]
     if not left:
         raise ValueError(
-            f"candidates: no algorithm of the template has an option of each of {', '.join(candidates)}; name more."
+            f"candidates: no configuration can have any of the options given for {', '.join(candidates)}; name more."
         )
     parts, shares = zip(*left, strict=True)
     return KnobSpace(knobs, space.predicate, encoding=space.encoding, parts=parts, shares=shares)

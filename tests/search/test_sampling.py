@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search import KnobSpace, Option, Split
+from search import KnobSpace, Option, Split, sampling
 from tests.search.spaces import DIGITS_12, DIGITS_25, Sieve, admitted, as_set, chi_square, critical, everything, keys, spaces
 
 LAW = settings(deadline=None)
@@ -170,6 +170,26 @@ def test_parts_of_a_few_configurations_give_all_they_have(key, n):
     rows = SCARCE.sample(key, n)
     assert len(as_set(rows)) == len(rows) == min(n, 234)
     assert SCARCE.valid(rows).all()
+
+
+LARGE = KnobSpace(
+    [Option("kind", (0, 1)), *(Option(f"digit{place}", tuple(range(10))) for place in range(7))],
+    lambda choice: (choice["kind"] == 0) | (choice["digit0"] < 2),
+    parts=[((kind,), *[range(10)] * 7) for kind in range(2)],
+    shares=(1, 2),
+)
+"""Parts too large to list."""
+
+
+@given(keys, st.integers(0, 400))
+def test_large_parts_have_their_shares_of_the_turns(key, n):
+    assert all(np.prod([len(options) for options in part]) > sampling.LISTED for part in LARGE.parts)
+    rows = LARGE.sample(key, n)
+    assert len(as_set(rows)) == n
+    assert LARGE.valid(rows).all()
+    for first in range(n - 2):
+        assert (rows[first : first + 3, 0] == 0).sum() == 1
+    assert as_set(rows).isdisjoint(as_set(LARGE.sample(key, n, exclude=rows)))
 
 
 def test_a_part_is_drawn_from_uniformly():

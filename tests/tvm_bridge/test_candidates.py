@@ -73,6 +73,11 @@ def test_candidates_of_the_template_are_none():
     assert bridge.dense(data=(4, 8), weight=(8, 8), target=RTX, candidates=INCREMENTED).candidates == INCREMENTED
 
 
+def test_candidates_that_no_configuration_can_have_are_refused():
+    with pytest.raises(ValueError, match="no configuration can have any of the options given for tile_f"):
+        task_of(TILED, CPU, candidates={"tile_f": [(16, 1, 1, 1)]})
+
+
 def test_parts_of_a_space_keep_their_algorithms():
     space = templates.space(TILED, CPU, enlarged=True)
     one = replaced(space, {"winograd": (4, 0), "auto_unroll_max_step": (7, 0, 512, 1500)})

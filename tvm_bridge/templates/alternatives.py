@@ -1,4 +1,4 @@
-"""Algorithms that compete in one space: options choose among them, and each has its own demands on the knobs they share."""
+"""Algorithms in a space: one alone, or several that compete, which options choose among and whose demands are their own."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ def merged(
     return KnobSpace((*knobs, *options), AnyOf(every), parts=parts, shares=shares)
 
 
+def alone(knobs: Sequence[Knob], predicate: CpuPredicate) -> KnobSpace:
+    """The space of one algorithm's knobs, drawn from those of their options that it can have."""
+    return merged(knobs, [], [({}, predicate)])
+
+
 @dataclass(frozen=True)
 class Alternative:
     """An algorithm of a space.
@@ -53,7 +58,7 @@ class Alternative:
         return admitted
 
     def part(self, knobs: Sequence[Knob]) -> Part:
-        """The options of each knob that a configuration of this algorithm can have; all of a knob that has none."""
+        """The options of each knob that a configuration of this algorithm can have; all of a knob that neither restricts."""
         chosen = dict(self.chosen)
 
         def admitted(knob: Knob) -> Any:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tvm_bridge.target import Target
 
 COPIED = 2
-"""So many vectors of products at least are computed of a number that is copied into another layout."""
+"""NHWC inside is offered where every number that is copied enters at least so many vectors of products."""
 
 __all__ = ["enlarged_space", "rewritten", "schedule", "space"]
 

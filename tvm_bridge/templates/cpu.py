@@ -45,7 +45,7 @@ class Operator:
     """The blocks of an operator in a schedule.
 
     - `padding`: fills the padded data; None for an operator that pads nothing.
-    - `filling`: enlarges the weight by zeros; None for an operator that takes it as it is.
+    - `filling`: enlarges the weight by zeros, which its template has to inline; None for an operator that takes it as it is.
     - `anchor`: sums products into a buffer of its own, the accumulators.
     - `write_back`: reads the accumulators and writes the result, with the epilogue if there is one.
     """
@@ -114,5 +114,7 @@ def _producer(schedule: Any, anchor: Any, operand: int, blocks: Iterable[Any]) -
 
 def _grows(block: Any) -> bool:
     """Whether a block pads: there are some that pad by nothing, too, and some that leave out what is not read."""
+    if not block.reads:
+        return False
     before, after = (math.prod(map(int, region[0].source.shape)) for region in (block.reads, block.writes))
     return after > before

@@ -19,7 +19,6 @@ the steps of a reduction over channels read neighbours. Tiles are then copies wh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,14 +30,14 @@ from search.space import Choice
 from tvm_bridge.convolution import Conv2d, array_axes, reordered
 from tvm_bridge.packing import LAYOUT_REWRITE
 from tvm_bridge.target import Target
-from tvm_bridge.templates.alternatives import merged
+from tvm_bridge.templates.alternatives import alone
 from tvm_bridge.templates.cpu import Operator, VectorUnit, convolution_loops, vectorize_channels
 from tvm_bridge.templates.cpu_predicate import CpuPredicate
 
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:
     """AutoTVM's knobs of a dense convolution, with a predicate that knows the target's vector unit and cores."""
-    return merged(knobs(workload), [], [({}, DirectPredicate.of(workload, target))])
+    return alone(knobs(workload), DirectPredicate.of(workload, target))
 
 
 def knobs(workload: Conv2d) -> tuple[Knob, ...]:
@@ -123,11 +122,6 @@ class DirectPredicate(CpuPredicate):
     copies: bool = False
 
     unroll_step: ClassVar[int] = 512
-
-    @property
-    def able(self) -> Mapping[str, Callable[[Any], Any]]:
-        """By a knob's name, what tells from its table which options a configuration can have."""
-        return {"tile_f": lambda f: self.fills_vectors({"tile_f": f})}
 
     def distinct(self, choice: Choice) -> Bool[Array, " n"]:
         """Whether the loops are not those of another configuration."""

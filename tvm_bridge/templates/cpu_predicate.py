@@ -80,13 +80,13 @@ class CpuPredicate(ABC):
 
     @property
     def share(self) -> int:
-        """How many configurations are drawn where algorithms compete, for one of an algorithm that is as plain as can be."""
+        """How many turns this algorithm has in a round of draws where several compete; the plain one has one."""
         return 1
 
     @property
     def able(self) -> Mapping[str, Callable[[Any], Any]]:
         """By a knob's name, what tells from its table which options a configuration can have; others can have any."""
-        return {}
+        return {"tile_f": lambda f: self.fills_vectors({"tile_f": f})}
 
     @abstractmethod
     def steps(self, choice: Choice) -> Int[Array, " n"] | int:

@@ -20,7 +20,7 @@ from tvm_bridge.convolution import Conv2d
 from tvm_bridge.packing import LAYOUT_REWRITE
 from tvm_bridge.target import Target
 from tvm_bridge.templates import cpu_rows
-from tvm_bridge.templates.alternatives import merged
+from tvm_bridge.templates.alternatives import alone, merged
 from tvm_bridge.templates.cpu import Operator
 from tvm_bridge.templates.cpu_depthwise import DepthwisePredicate, knobs, tile
 from tvm_bridge.templates.cpu_predicate import COLUMNS
@@ -29,7 +29,7 @@ from tvm_bridge.templates.cpu_rows_algorithm import with_whole_rows
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:
     """AutoTVM's knobs of a depthwise convolution, with a predicate that knows the target's vector unit and cores."""
-    return merged(knobs(workload), [], [({}, _Predicate.of(workload, target))])
+    return alone(knobs(workload), _Predicate.of(workload, target))
 
 
 def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
@@ -75,7 +75,8 @@ class _Predicate(DepthwisePredicate):
     @property
     def able(self) -> Mapping[str, Callable[[Any], Any]]:
         """By a knob's name, what tells from its table which options a configuration can have."""
-        return {"tile_f": lambda f: (f[:, 3] == 1) | (2 * f[:, 3] > self.unit.widest(self.workload.output[1]))}
+        widest = self.unit.widest(self.workload.output[1])
+        return {"tile_f": lambda f: (f[:, 3] == 1) | ((f[:, 3] <= widest) & (2 * f[:, 3] > widest))}
 
     def lanes(self, choice: Choice) -> Int[Array, " n"]:
         by_channel = choice["tile_f"][..., 3] > 1

@@ -7,7 +7,6 @@ be. Taps in a loop read data tiles that were padded before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,14 +17,14 @@ from search.knobs import Config
 from search.space import Choice
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.target import Target
-from tvm_bridge.templates.alternatives import merged
+from tvm_bridge.templates.alternatives import alone
 from tvm_bridge.templates.cpu import Operator
 from tvm_bridge.templates.cpu_depthwise import DepthwisePredicate, knobs, tile
 
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:
     """AutoTVM's knobs of a depthwise convolution, with a predicate that knows the target's vector unit and cores."""
-    return merged(knobs(workload), [], [({}, _Predicate.of(workload, target))])
+    return alone(knobs(workload), _Predicate.of(workload, target))
 
 
 def schedule(function: Any, choice: Config, target: Target) -> Any:
@@ -43,11 +42,6 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
 
 @dataclass(frozen=True)
 class _Predicate(DepthwisePredicate):
-    @property
-    def able(self) -> Mapping[str, Callable[[Any], Any]]:
-        """By a knob's name, what tells from its table which options a configuration can have."""
-        return {"tile_f": lambda f: self.fills_vectors({"tile_f": f})}
-
     def distinct(self, choice: Choice) -> Bool[Array, " n"]:
         y, x = choice["tile_y"], choice["tile_x"]
         data_tile = any(self.workload.padding) & (choice["unroll_explicit"] == 0)

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from search import KnobSpace
 from tests.tvm_bridge.templates import cpu_checks as checks
 from tvm_bridge import templates
-from tvm_bridge.convolution import Conv2d
+from tvm_bridge.convolution import LAYOUTS, Conv2d
 from tvm_bridge.templates.alternatives import AnyOf
 
 WORKLOADS = [
@@ -32,3 +33,15 @@ def test_a_valid_configuration_is_of_one_alternative_and_in_its_part(workload):
         assert alternative[:40].any()
         assert (part | ~alternative).all()
     assert np.sum(within, axis=0).max() == 1
+
+
+@pytest.mark.parametrize("enlarged", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_parts_leave_nothing_out(enlarged, layout, depthwise):
+    weight, groups = ((20, 1, 3, 3), 20) if depthwise else ((40, 20, 3, 3), 1)
+    workload = Conv2d((1, 20, 14, 14), weight, padding=(1, 1, 1, 1), groups=groups, layout=layout)
+    space = templates.space(workload, checks.AVX512, enlarged=enlarged)
+    rows = KnobSpace(space.knobs, space.predicate).sample(jax.random.key(0), 200)
+    within = [np.all([np.isin(*pair) for pair in zip(rows.T, part, strict=True)], axis=0) for part in space.parts]
+    assert (np.sum(within, axis=0) == 1).all()
