@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tvm
 
 from tvm_bridge.build import compiled
+from tvm_bridge.cpu_caches import caches
 from tvm_bridge.target import Target
 from tvm_bridge.templates.cpu import VectorUnit
 
 if TYPE_CHECKING:
     from tvm_bridge.workload import Workload
 
-CPU = Path("/sys/devices/system/cpu/cpu0")
 TILE = (6, 2)
 """Numbers broadcast and vectors loaded for the accumulators of the peak: 12 hide its latency and fit into 16 registers."""
 SHORT = 4096
@@ -72,32 +71,10 @@ def measure(target: Target) -> Peaks:
     Each peak is the best of many runs of some milliseconds: what the machine can do when nobody disturbs it.
     """
     threads = target.threads
-    sizes = caches(threads)
-    levels = [Level(name, size, _bandwidth(target, size // 2)) for name, size in sizes.items()]
+    sizes = {level: size for level, size in caches(threads).items() if level > 1}
+    levels = [Level(f"L{level}", size, _bandwidth(target, size // 2)) for level, size in sizes.items()]
     memory = Level("memory", None, _bandwidth(target, max(LONG, 4 * max(sizes.values(), default=0))))
     return Peaks(threads, _peak(target), (*levels, memory))
-
-
-def caches(threads: int, cpu: Path = CPU) -> dict[str, int]:
-    """Bytes of each cache from the second level on that so many threads, on cores of their own, have together."""
-    found = {}
-    siblings = cpu / "topology" / "thread_siblings_list"
-    hardware_threads = _count(siblings.read_text()) if siblings.exists() else 1
-    for index in sorted((cpu / "cache").glob("index*")):
-        level, kind, size, sharing = (
-            (index / name).read_text().strip() for name in ("level", "type", "size", "shared_cpu_list")
-        )
-        if kind != "Instruction" and int(level) > 1:
-            cores = max(1, _count(sharing) // hardware_threads)
-            copies = -(-threads // cores)
-            found[f"L{level}"] = int(size.removesuffix("K")) * 1024 * copies
-    return found
-
-
-def _count(ranges: str) -> int:
-    """How many numbers a list such as 0-3,8 names."""
-    ends = [[int(end) for end in each.split("-")] for each in ranges.split(",")]
-    return sum(each[-1] - each[0] + 1 for each in ends)
 
 
 def _peak(target: Target) -> float:

@@ -9,9 +9,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from tvm_bridge.cpu_caches import caches
 
 FALLBACK_CUDA_ARCH = "sm_80"
 """Code for a CUDA target without `arch` is generated for this where no GPU can be asked."""
@@ -26,13 +28,22 @@ _IMPLIED |= {"max_num_threads": 1024, "thread_warp_size": 32}
 _LISTS = ("mattr", "libs")
 """Attributes that are lists for TVM, of however few words."""
 
+_CACHES = "cache-bytes"
+"""The attribute of the caches' sizes, which TVM does not know."""
+
 
 @dataclass(frozen=True)
 class Target:
-    """A kind ("llvm", "cuda") and the attributes that tell one machine's code from another's (mcpu, num-cores, arch)."""
+    """A kind ("llvm", "cuda") and the attributes that tell one machine's code from another's (mcpu, num-cores, arch).
+
+    `caches` are the bytes of data that each of a CPU's cores can hold in each level of its caches, from the first on; empty if
+    they are not known. They bound which configurations are worth building and bear on no kernel's code, so that targets which
+    differ in them alone are equal: what was measured on one machine is not lost to where the sizes are not told.
+    """
 
     kind: str
     attributes: tuple[tuple[str, Any], ...] = ()
+    caches: tuple[int, ...] = field(default=(), compare=False)
 
     @classmethod
     def parse(cls, target: Any) -> Target:
@@ -55,17 +66,18 @@ class Target:
                 pairs = (word.removeprefix("-").partition("=") for word in words)
                 fields = {"kind": kind} | {name: _number(value) for name, _, value in pairs}
             kind = fields.pop("kind")
-        except (ValueError, KeyError) as error:
+            sizes = _sizes(fields.pop(_CACHES, ()))
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"target: {target!r} is not a target; write 'llvm', 'cuda' or {{'kind': ..., ...}}.") from error
         kept = {name: value for name, value in fields.items() if name not in _IMPLIED or _IMPLIED[name] not in (None, value)}
-        return cls(kind, tuple(sorted((name, _frozen(name, value)) for name, value in kept.items())))
+        return cls(kind, tuple(sorted((name, _frozen(name, value)) for name, value in kept.items())), sizes)
 
     def resolve(self) -> Target:
-        """Fill in this machine: cpu and number of cores of a bare "llvm", architecture of a "cuda" without one.
+        """Fill in this machine: cpu, number of cores and caches of a bare "llvm", architecture of a "cuda" without one.
 
-        **Raises:** `ValueError` for a kind that has no templates.
+        **Raises:** `ValueError` for a kind that has no templates, an unknown CPU, or a number of cores that is none.
         """
-        attributes = dict(self.attributes)
+        attributes, sizes = dict(self.attributes), self.caches
         if self.kind == "llvm":
             if attributes.get("mtriple") == _host_triple():  # TVM's own object spells out what is this machine anyway
                 del attributes["mtriple"]
@@ -76,12 +88,16 @@ class Target:
                 raise ValueError(
                     f"target: LLVM knows no CPU {attributes['mcpu']!r}; did you mean one of {close or sorted(known)}?"
                 )
-            attributes.setdefault("num-cores", host_cores())
+            cores = attributes.setdefault("num-cores", host_cores())
+            if not (isinstance(cores, int) and cores > 0):
+                raise ValueError(f"target: num-cores: {cores!r} must be a whole number from 1.")
+            if "mtriple" not in attributes and attributes["mcpu"] == _host_cpu():
+                sizes = sizes or tuple(size // cores for size in caches(cores).values())
         elif self.kind == "cuda":
             attributes.setdefault("arch", _cuda_arch() or FALLBACK_CUDA_ARCH)
         else:
             raise ValueError(f"target: kind {self.kind!r} is not supported; use 'llvm' or 'cuda'.")
-        return Target(self.kind, tuple(sorted(attributes.items())))
+        return Target(self.kind, tuple(sorted(attributes.items())), sizes)
 
     @property
     def threads(self) -> int:
@@ -90,14 +106,18 @@ class Target:
 
     @property
     def tvm(self) -> Any:
-        """The target as a `tvm.target.Target`."""
+        """The target as a `tvm.target.Target`, which knows of no caches."""
         import tvm
 
-        return tvm.target.Target(self.to_json())
+        return tvm.target.Target(replace(self, caches=()).to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """The target as the dictionary that TVM reads."""
-        return {"kind": self.kind} | {name: list(v) if isinstance(v, tuple) else v for name, v in self.attributes}
+        """The target as the dictionary that TVM reads, and the sizes of the caches if they are known."""
+        return {"kind": self.kind} | {name: list(v) if isinstance(v, tuple) else v for name, v in self._named}
+
+    @property
+    def _named(self) -> tuple[tuple[str, Any], ...]:
+        return (*self.attributes, (_CACHES, self.caches)) if self.caches else self.attributes
 
     def __str__(self) -> str:
         return self._text
@@ -105,13 +125,20 @@ class Target:
     @functools.cached_property
     def _text(self) -> str:
         """Words as AutoTVM wrote them, or JSON where words would be read as something else."""
-        words = (f"-{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in self.attributes)
+        words = (f"-{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in self._named)
         text = " ".join([self.kind, *words])
         return text if Target.parse(text) == self else json.dumps(self.to_json())
 
 
 def _number(text: str) -> Any:
     return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    sizes = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
+    if not all(int(size) > 0 for size in sizes):
+        raise ValueError(f"{_CACHES} must be above 0")
+    return tuple(map(int, sizes))
 
 
 def _frozen(name: str, value: Any) -> Any:

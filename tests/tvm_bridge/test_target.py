@@ -38,6 +38,18 @@ def test_dictionary_and_json_round_trip(fields):
 
 
 @LAW
+@given(fields, st.lists(st.integers(1, 2**40), min_size=1, max_size=4))
+def test_caches_are_told_and_do_not_tell_targets_apart(fields, sizes):
+    """Where a container hides the sizes, the same task is the same."""
+    bare, target = Target.parse(fields), Target.parse(fields | {"cache-bytes": sizes})
+    assert target.to_json() == fields | {"cache-bytes": sizes}
+    assert Target.parse(str(target)).caches == target.caches == tuple(sizes)
+    assert target == bare
+    assert hash(target) == hash(bare)
+    assert not bare.caches
+
+
+@LAW
 @given(fields, st.randoms(use_true_random=False))
 def test_order_of_attributes_does_not_matter(fields, random):
     shuffled = list(fields.items())
@@ -91,7 +103,15 @@ def test_words_of_autotvm_reach_tvm():
     assert target.tvm.attrs["num-cores"] == 4
 
 
-@pytest.mark.parametrize("nonsense", ["", "   ", "{", '{"mcpu": "znver4"}', {}, {"mcpu": "znver4"}])
+def test_tvm_is_not_told_of_caches():
+    told, bare = Target.parse("llvm -mcpu=skylake -cache-bytes=32768,1048576"), Target.parse("llvm -mcpu=skylake")
+    assert str(told.tvm) == str(bare.tvm)
+
+
+NO_SIZES = [{"kind": "llvm", "cache-bytes": sizes} for sizes in ([0], [1024, -1], "all", "1024,", None, [None])]
+
+
+@pytest.mark.parametrize("nonsense", ["", "   ", "{", '{"mcpu": "znver4"}', {}, {"mcpu": "znver4"}, *NO_SIZES])
 def test_anything_else_is_an_error_that_shows_it(nonsense):
     with pytest.raises(ValueError, match=r"target: .* is not a target; write 'llvm', 'cuda' or"):
         Target.parse(nonsense)
@@ -108,8 +128,22 @@ def test_bare_llvm_is_this_machine():
         "kind": "llvm",
         "mcpu": tvm.get_global_func("target.llvm_get_system_cpu")(),
         "num-cores": host_cores(),
-    }
+    } | ({"cache-bytes": list(target.caches)} if target.caches else {})
     assert target.threads == host_cores() >= 1
+
+
+def test_each_core_of_this_machine_has_its_part_of_the_caches(monkeypatch):
+    monkeypatch.setattr(target_module, "caches", lambda threads: {1: threads * 1024, 2: threads * 4096, 3: 1 << 20})
+    assert Target.parse("llvm -num-cores=4").resolve().caches == (1024, 4096, 1 << 18)
+    assert Target.parse("llvm -num-cores=4 -cache-bytes=512").resolve().caches == (512,)
+    for elsewhere in ("llvm -mtriple=aarch64-linux-gnu", "llvm -mcpu=x86-64", "cuda -arch=sm_80"):
+        assert not Target.parse(elsewhere).resolve().caches
+
+
+@pytest.mark.parametrize("cores", [0, -2, "two", 1.5])
+def test_number_of_cores_that_is_none_is_an_error(cores):
+    with pytest.raises(ValueError, match=f"target: num-cores: {cores!r} must be a whole number from 1"):
+        Target.parse({"kind": "llvm", "num-cores": cores}).resolve()
 
 
 @pytest.mark.parametrize(

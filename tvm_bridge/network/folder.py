@@ -22,6 +22,7 @@ from typing import Any
 from tvm_bridge.network.extract import Extraction
 from tvm_bridge.record_log import RecordLog
 from tvm_bridge.records import FOLDER_LOG, Record
+from tvm_bridge.target import Target
 
 DESCRIPTION = "network.json"
 ROUNDS = "rounds.jsonl"
@@ -165,8 +166,9 @@ def _budget_before(path: Path, description: Mapping[str, Any]) -> int | None:
     if not log.exists() or not log.stat().st_size:
         return None
     for name in ("network", "target", "method", "seed", "history", "enlarged"):
-        if held.get(name) != description[name]:
-            both = f"{held.get(name)!r}, not {description[name]!r}"
+        before, now = held.get(name), description[name]
+        if before != now and not (name == "target" and before and Target.parse(before) == Target.parse(now)):
+            both = f"{before!r}, not {now!r}"
             raise ValueError(f"log: {path.parent} holds a tuning with {name} {both}; name another folder.")
     if held.get("tasks") != description["tasks"]:
         layouts = [each.get("asked", {}).get("layout") for each in (held, description)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from search import KnobSpace
@@ -40,7 +41,7 @@ def space(
     if lanes:
         covering = [cpu_overhang.OverhangPredicate.like(each, lanes) for each in direct]
         alternatives += [({"layout": layout, "lanes": lanes}, each) for layout, each in enumerate(covering)]
-    alternatives += [({"winograd": m}, WinogradPredicate(workload, unit, target.threads, m=m)) for m in extents]
+    alternatives += [({"winograd": m}, replace(WinogradPredicate.of(workload, target), m=m)) for m in extents]
     return merged(cpu_direct.knobs(workload), options, alternatives)
 
 

@@ -22,7 +22,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, Num
 
 from search import KnobSpace
 from search.knobs import Config, Knob, Option, Split
@@ -123,6 +123,14 @@ class DirectPredicate(CpuPredicate):
 
     unroll_step: ClassVar[int] = 512
 
+    def measures(self, choice: Choice) -> dict[str, tuple[Int[Array, " n"], int]]:
+        """The measures of every template, and whether a data tile that is read again stays in the second cache.
+
+        Weights that are read again may come from further away: each vector serves a whole register tile.
+        """
+        read_once = choice["tile_f"][..., 1] == 1
+        return super().measures(choice) | {"cached": (1 * (read_once | self._cached(self._read(choice), 1)), 1)}
+
     def distinct(self, choice: Choice) -> Bool[Array, " n"]:
         """Whether the loops are not those of another configuration."""
         f, y, x, rc, ry, rx = (choice[f"tile_{axis}"] for axis in ("f", "y", "x", "rc", "ry", "rx"))
@@ -131,6 +139,14 @@ class DirectPredicate(CpuPredicate):
         # Without a padded tile, only a walk over filters between them tells y1 and x1 from y2 and x2.
         data_tile = (f[..., 1] > 1) | any(self.workload.padding) | self.copies
         return reduction & (data_tile | (y[..., 1] * x[..., 1] == 1))
+
+    def _read(self, choice: Choice) -> Num[Array, " n"]:
+        """Numbers of a data tile."""
+        read: Any = 1.0 * self.workload.weight[1]
+        for axis, name in enumerate(("tile_y", "tile_x")):
+            extent, taps = choice[name][..., 2] * choice[name][..., 3], self.workload.weight[2 + axis]
+            read = read * ((extent - 1) * self.workload.stride[axis] + (taps - 1) * self.workload.dilation[axis] + 1)
+        return read
 
     def steps(self, choice: Choice) -> Int[Array, " n"]:
         """How many steps of the reduction `unroll_explicit` unrolls."""

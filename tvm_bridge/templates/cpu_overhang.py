@@ -64,7 +64,7 @@ class OverhangPredicate(DirectPredicate):
     @classmethod
     def like(cls, other: DirectPredicate, lanes: int) -> OverhangPredicate:
         """The demands of a direct convolution, on vectors of other lanes."""
-        return cls(other.workload, other.unit, other.threads, columns=other.columns, copies=other.copies, width=lanes)
+        return cls(other.workload, other.unit, other.threads, other.caches, other.columns, other.copies, lanes)
 
     @property
     def share(self) -> int:

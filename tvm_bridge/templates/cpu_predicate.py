@@ -1,11 +1,13 @@
 """Which configurations of a convolution on a CPU are worth building: the rules that its templates share.
 
-Each demand is what measurements on AVX-512 cores asked for, told in registers and cores so that it carries over to other CPUs.
-No workload is left without configurations: a demand that it cannot meet is lowered to the best it can reach.
+Each demand is what measurements on AVX-512 cores asked for, told in registers and cores so that it carries over to other CPUs;
+that of the caches is what the loops are made for, and those cores' were large enough. No workload is left without
+configurations: a demand that it cannot meet is lowered to the best it can reach.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -46,12 +48,14 @@ class CpuPredicate(ABC):
     - `workload`: the convolution.
     - `unit`: the vector unit of a core.
     - `threads`: the number of cores.
+    - `caches`: the bytes that a core can hold in each level of its caches; empty if unknown, and then nothing is asked of them.
     - `columns`: how many columns a data tile has at least, if they lie side by side.
     """
 
     workload: Conv2d
     unit: VectorUnit
     threads: int
+    caches: tuple[int, ...] = ()
     columns: int = 1
 
     unroll_step: ClassVar[int]
@@ -63,7 +67,7 @@ class CpuPredicate(ABC):
     @classmethod
     def of(cls, workload: Conv2d, target: Target) -> Self:
         """The predicate of a workload on a target."""
-        return cls(workload, VectorUnit.of(target), target.threads)
+        return cls(workload, VectorUnit.of(target), target.threads, target.caches)
 
     def lanes(self, choice: Choice) -> Int[Array, " n"]:
         """The extent of the vectorised loop; filters, unless a template says otherwise."""
@@ -115,6 +119,10 @@ class CpuPredicate(ABC):
         """Vector accumulators of the register tile."""
         f, y, x = choice["tile_f"], choice["tile_y"], choice["tile_x"]
         return f[..., 2] * f[..., 3] * y[..., 3] * x[..., 3] // self.lanes(choice)
+
+    def _cached(self, numbers: Num[Array, " n"], level: int) -> Bool[Array, " n"]:
+        """Whether so many float32 numbers stay in the cache of that place in `caches`, -1 for the last."""
+        return numbers * 4 <= (self.caches[level] if self.caches[level:] else math.inf)
 
     def _fits(self, choice: Choice) -> Bool[Array, " n"]:
         # LLVM loads data and weights well ahead of their use: with accumulators in more than half the registers, it spills.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, Num
 
 from search.knobs import factorisations
 from search.space import Choice
@@ -103,11 +103,17 @@ class WinogradPredicate(CpuPredicate):
         needed = -(-rows // self.m) * -(-columns // self.m)
         chunks = self.workload.data[0] * choice["tile_f"][..., 0] * down[0] * right[0]
         used = busy(chunks, self.threads) * needed // (math.prod(down) * math.prod(right))
-        return super().measures(choice) | {"busy": (used, BUSY)}
+        return super().measures(choice) | {"busy": (used, BUSY), "cached": (1 * self._cached(self._kept(choice), -1), 1)}
 
     def _vectors(self, choice: Choice) -> Int[Array, " n"]:
         f, (down, right) = choice["tile_f"], self._loops(choice)
         return f[..., 2] * f[..., 3] * down[3] * right[3] // self.lanes(choice)
+
+    def _kept(self, choice: Choice) -> Num[Array, " n"]:
+        """Numbers between the transforms of a data tile: of its channels, and of the chunk's filters."""
+        down, right = self._loops(choice)
+        filters, channels = self.workload.weight[:2]
+        return (self.m + 2.0) ** 2 * math.prod((*down[2:], *right[2:])) * (channels + filters // choice["tile_f"][..., 0])
 
     def _loops(self, choice: Choice) -> tuple[Any, Any]:
         """The loops over tiles, down and across."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -172,6 +173,14 @@ def test_folder_of_another_tuning_is_refused(tmp_path, change, message):
         tune(measurer, trials=3, log=tmp_path, **change)
     assert "\n" not in str(refused.value)
     assert (tmp_path / "network.json").read_text() == before
+    assert not measurer.asked
+
+
+def test_folder_goes_on_where_the_caches_are_not_told(tmp_path):
+    target = extraction().target
+    tune(Pretended(), trials=3, log=tmp_path, model=extraction(target=replace(target, caches=(1 << 15, 1 << 20))))
+    measurer = Pretended()
+    tune(measurer, trials=3, log=tmp_path, model=extraction(target=replace(target, caches=())))
     assert not measurer.asked
 
 

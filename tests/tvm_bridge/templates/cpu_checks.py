@@ -1,5 +1,7 @@
 """What the tests of the CPU templates share: targets, workloads with a configuration, and how a scheduled kernel is run."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import tvm
@@ -34,7 +36,7 @@ def configured(draw, *, depthwise: bool = False, layout: str = "NCHW", target: T
 
 @st.composite
 def awkward(draw, *, depthwise: bool = False, layout: str = "NCHW") -> tuple[Conv2d, Target]:
-    """A convolution of any size and divisibility, only to be counted, and a target of any width and number of cores."""
+    """A convolution of any size and divisibility, only to be counted, and a target of any width, number of cores and caches."""
     channels = draw(st.integers(2, 100) | st.sampled_from([127, 256, 1000]))
     filters = channels if depthwise else draw(st.integers(1, 100) | st.sampled_from([127, 256, 1000]))
     kernel = draw(st.integers(1, 7))
@@ -44,9 +46,15 @@ def awkward(draw, *, depthwise: bool = False, layout: str = "NCHW") -> tuple[Con
     weight = (filters, 1 if depthwise else channels, kernel, kernel)
     data = (draw(st.integers(1, 3)), channels, rows, columns)
     workload = Conv2d(data, weight, stride, padding, groups=channels if depthwise else 1, layout=layout)
+    return workload, draw(targets())
+
+
+@st.composite
+def targets(draw) -> Target:
+    """A CPU of any vector unit, number of cores and caches, too small ones and unknown ones among them."""
     target = draw(st.sampled_from([AVX512, AVX2, NEON]))
-    cores = draw(st.sampled_from([1, 2, 7, 64]))
-    return workload, Target.parse(target.to_json() | {"num-cores": cores})
+    cores, caches = draw(st.sampled_from([1, 2, 3, 6, 7, 64])), draw(st.sampled_from([(), (1,), (1, 1), (1 << 15, 1 << 18)]))
+    return replace(Target.parse(target.to_json() | {"num-cores": cores}), caches=caches)
 
 
 def sample(workload: Conv2d, target: Target = HOST, seed: int = 0):

@@ -1,5 +1,6 @@
 """The dense template on CPUs: right results, epilogues, whole vectors in registers, a predicate for every workload."""
 
+import math
 import pickle
 import re
 from dataclasses import replace
@@ -136,6 +137,19 @@ def test_every_workload_keeps_a_configuration(case):
 @pytest.mark.parametrize("target", checks.VECTOR_ARITHMETIC, ids=str)
 def test_networks_are_sampled_by_few_rejections(target):
     assert min(checks.accepted(each.workload, target) for each in layers("resnet-18")) > 1e-3
+
+
+def test_data_that_is_read_again_stays_in_the_second_cache():
+    """10x10 pixels of 64 channels are 25 600 bytes, and the smallest register tile reads 3x4 of them."""
+    bare, told = (space(RB1, replace(checks.AVX512, caches=caches)) for caches in ((), (1 << 15, 25_600)))
+    drawn = bare.sample(jax.random.key(0), 500)
+    within = []
+    for row in drawn:
+        config = bare.to_config(row)
+        read = math.prod(math.prod(config[name][2:]) + 2 for name in ("tile_y", "tile_x"))
+        within.append(config["tile_f"][1] == 1 or read <= 100)
+    assert (told.valid(drawn) == within).all()
+    assert 0 < sum(within) < 500
 
 
 @settings(max_examples=40, deadline=None)

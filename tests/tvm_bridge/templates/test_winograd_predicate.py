@@ -1,6 +1,8 @@
 """Winograd's part of the enlarged space: where it is, that it is drawn from and changes no other."""
 
+import math
 import pickle
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -12,9 +14,9 @@ from tests.tvm_bridge.templates import cpu_checks as checks
 from tests.tvm_bridge.templates import space_checks
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer
-from tvm_bridge.target import Target
 from tvm_bridge.templates.conv2d_nchw_llvm import enlarged_space
 from tvm_bridge.templates.cpu import VectorUnit
+from tvm_bridge.templates.spans import tile_loops
 from tvm_bridge.templates.winograd_predicate import tile_extents
 
 RB1 = layer("resnet-18", "rb1-conv1").workload
@@ -32,12 +34,11 @@ def test_every_algorithm_is_drawn():
 
 @st.composite
 def tileable(draw):
-    """A convolution that tiles suit, only to be counted, and a target of any width and number of cores."""
+    """A convolution that tiles suit, only to be counted, and a target of any width, number of cores and caches."""
     rows, columns = (draw(st.integers(2, 60)) for _ in range(2))
     channels, filters = (draw(st.sampled_from([16, 32, 48, 64, 512])) for _ in range(2))
     workload = Conv2d((draw(st.integers(1, 2)), channels, rows + 2, columns + 2), (filters, channels, 3, 3))
-    target = draw(st.sampled_from([checks.AVX512, checks.AVX2, checks.NEON]))
-    return workload, Target.parse(target.to_json() | {"num-cores": draw(st.sampled_from([1, 2, 3, 6, 7, 64]))})
+    return workload, draw(checks.targets())
 
 
 @settings(max_examples=20, deadline=None)
@@ -84,6 +85,21 @@ def test_no_two_factorisations_mean_the_same_tiles(case):
             table = knobs.knobs[axis].table[list(part[axis])]
             tiles = -(-np.cumprod(table[:, :0:-1], axis=1) // m)  # of a register tile, a data tile and a chunk
             assert len(np.unique(tiles, axis=0)) == len(table) > 0
+
+
+def test_what_lies_between_the_transforms_stays_in_the_last_cache():
+    workload = layer("vgg-16", "conv1-2").workload
+    bare = checks.parts(workload, checks.AVX512, "winograd")[-1]
+    told = checks.parts(workload, replace(checks.AVX512, caches=(1 << 15, 1 << 20, 1 << 22)), "winograd")[-1]
+    drawn = bare.sample(jax.random.key(0), 500)
+    kept = []
+    for row in drawn:
+        config = bare.to_config(row)
+        down, right = (tile_loops(config[name], 4) for name in ("tile_y", "tile_x"))
+        tiles = math.prod((*down[2:], *right[2:]))
+        kept.append(36 * tiles * (64 + 64 // config["tile_f"][0]))
+    assert (told.valid(drawn) == (4 * np.array(kept) <= 1 << 22)).all()
+    assert 0 < told.valid(drawn).sum() < 500
 
 
 def test_predicate_is_a_value_and_runs_under_jit():
