@@ -34,11 +34,12 @@ def ted(features: Float[Arrays, "n d"], count: int, *, mu: float = 0.1) -> Int[n
     the RBF kernel of that distance, as in the original (Yu et al., ICML 2006), between standardised features. Its lengthscale
     is $\sqrt d$ for d features that vary, near the median distance over $\sqrt 2$. Points are picked once.
 
-    K is never deflated: with $c = K_v / \sqrt{k(v, v) + \mu}$ of each choice, $K_t = K - C C^\top$ and
+    K is never deflated: with $c = K_t e_v / \sqrt{k_t(v, v) + \mu}$ of each choice, the columns of C, $K_t = K - C C^\top$ and
 
-    $$\|K_{t+1} e_u\|^2 = \|K_t e_u\|^2 - 2 c_u (K_t c)_u + c_u^2 \|c\|^2,$$
+    $$\|K_{t+1} e_u\|^2 = \|K_t e_u\|^2 - 2 c_u (K_t c)_u + c_u^2 \|c\|^2.$$
 
-    a product of K and a vector for each choice, and memory for n x `count` numbers and blocks of K.
+    In $K_t c = K c - C (C^\top c)$ the inner products follow from $C^\top K$ and $C^\top C$, which are kept: a product of K
+    and a vector for each choice, and memory for 2 n x `count` numbers and blocks of K.
 
     **Arguments:**
 
@@ -116,8 +117,8 @@ def _bted(
 ) -> tuple[Int[Array, " count"], Bool[Array, " count"]]:
     """Algorithm 2 on points that are cut into batches of one size: as `_ted`."""
     row = jnp.arange(len(points)).reshape(batches, -1)
-    # Mapped, not vmapped: one kernel matrix at a time stays in the CPU's cache.
-    chosen, picked = jax.lax.map(lambda batch: _ted(points[batch], real[batch], count, mu), row)
+    together = max(1, STORED**2 // row.shape[1] ** 2)  # batches whose kernel matrices are kept at a time
+    chosen, picked = jax.lax.map(lambda batch: _ted(points[batch], real[batch], count, mu), row, batch_size=together)
     union = jnp.take_along_axis(row, chosen, axis=1).reshape(-1)
     chosen, picked = _ted(points[union], picked.reshape(-1), count, mu)
     return union[chosen], picked
@@ -140,26 +141,45 @@ def _ted(
         return in_chunks(lambda rows: reduce(kernel(rows, points)), points, BLOCK)
 
     def choose(state: _State, step: Int[Array, ""]) -> tuple[_State, tuple[Int[Array, ""], Bool[Array, ""]]]:
-        free, norms, diagonal, columns = state
+        free, norms, diagonal, columns, products, inner = state
         v = jnp.argmax(jnp.where(free, norms / (diagonal + mu), -jnp.inf))
-        column = kernel(points, points[v][None])[:, 0] - columns[:, v] @ columns
-        c = jnp.where(real, column, 0.0) / jnp.sqrt(diagonal[v] + mu)
-        product = over_rows(lambda rows: rows @ c) - (columns @ c) @ columns
-        norms = norms - 2 * c * product + c**2 * (c @ c)
-        return _State(free.at[v].set(False), norms, diagonal - c**2, columns.at[step].set(c)), (v, free[v])
+        root = jnp.sqrt(diagonal[v] + mu)
+        along = (products[:, v] - inner @ columns[:, v]) / root  # C^T c
+        deflation, correction = jnp.stack([columns[:, v], along]) @ columns
+        kernel_column = stored[v] if stored is not None else kernel(points, points[v][None])[:, 0]
+        c = jnp.where(real, kernel_column - deflation, 0.0) / root
+        product, length = over_rows(lambda rows: rows @ c), c @ c
+        chosen = _State(
+            free.at[v].set(False),
+            norms - 2 * c * (product - correction) + c**2 * length,
+            diagonal - c**2,
+            columns.at[step].set(c),
+            products.at[step].set(product),
+            inner.at[step].set(along).at[:, step].set(along).at[step, step].set(length),
+        )
+        return chosen, (v, free[v])
 
-    start = _State(real, over_rows(lambda rows: rows**2 @ real), jnp.ones(n), jnp.zeros((count, n)))
+    norms = over_rows(lambda rows: jnp.sum(jnp.where(real, rows, 0.0) ** 2, axis=1))
+    none = jnp.zeros((count, n))
+    start = _State(real, norms, jnp.ones(n), none, none, jnp.zeros((count, count)))
     _, choices = jax.lax.scan(choose, start, jnp.arange(count))
     return choices
 
 
 class _State(NamedTuple):
-    """Which points are free, the squared norms of the deflated kernel's columns, its diagonal, and each choice's c."""
+    """What is known after some choices.
+
+    - `free`: which points may still be chosen.
+    - `norms`, `diagonal`: of the deflated kernel, its columns' squared norms and its diagonal.
+    - `columns`, `products`, `inner`: each choice's c in a row of its own, K c, and the inner products of all c.
+    """
 
     free: Bool[Array, " n"]
     norms: Float[Array, " n"]
     diagonal: Float[Array, " n"]
     columns: Float[Array, "count n"]
+    products: Float[Array, "count n"]
+    inner: Float[Array, "count count"]
 
 
 def _padded(features: Float[Arrays, "n d"], length: int) -> tuple[Float[Array, "length d"], Bool[Array, " length"]]:
