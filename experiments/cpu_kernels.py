@@ -8,7 +8,7 @@ The stages, in the order in which they are done:
 - `metaschedule`: MetaSchedule's in NCHW, as many measurements if it finds so many candidates, weights free in layout.
 - `roofline`: the machine's peaks with so many threads.
 - `compare`: layer by layer, the best kernels of both, PyTorch and oneDNN take turns in one run.
-- `random`: random valid configurations, how long they compile and how slow they are.
+- `random`: random valid configurations in NCHW and in NHWC, how long they compile and how slow they are.
 - `report`: `experiments/results/cpu_kernels.{md,json,png}`, of what the other stages have found so far; layers that were not
   compared anew stay in it.
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="only layers of these names")
     parser.add_argument("--threads", type=positive, default=host_cores(), help="of a kernel; its target's num-cores")
     parser.add_argument("--trials", type=positive, default=256, help="measurements of each layer, ours and MetaSchedule's")
-    parser.add_argument("--configurations", type=positive, default=100, help="how many `random` takes of each layer")
+    parser.add_argument("--configurations", type=positive, default=100, help="how many `random` takes of each layer and layout")
     parser.add_argument("--torch-python", metavar="PYTHON", help="an interpreter with PyTorch, which `compare` lacks otherwise")
     parser.add_argument("--out", type=Path, default=Path("out/cpu_kernels"), help="the folder of what is measured")
     parser.add_argument("--results", type=Path, default=cpu_kernels_report.RESULTS, help="the folder of the report")
@@ -163,8 +163,9 @@ def _compare(chosen: Sequence[Case], arguments: argparse.Namespace, complain: Co
 
 
 def _random(chosen: Sequence[Case], arguments: argparse.Namespace, complain: Complain) -> None:
-    """Try random valid configurations."""
-    log.extend(chosen[0].folder / "random.jsonl", lambda known: sampled(chosen, arguments.configurations, known))
+    """Try random valid configurations in either layout."""
+    both = [half for case in chosen for half in (case, case.channels_last)]
+    log.extend(chosen[0].folder / "random.jsonl", lambda known: sampled(both, arguments.configurations, known))
 
 
 def _report(chosen: Sequence[Case], arguments: argparse.Namespace, complain: Complain) -> None:

@@ -16,6 +16,9 @@ from tvm_bridge.measure.process import Worker
 from tvm_bridge.networks import Layer
 from tvm_bridge.task import Task, task_of
 
+CHANNELS_LAST = "-nhwc"
+"""What a layer's name in logs ends with if it is the one with data and result in NHWC."""
+
 
 class Missing(Exception):
     """A case cannot be handled, yet or at all; the message says why, and the others go on."""
@@ -46,7 +49,7 @@ class Case:
     def channels_last(self) -> Case:
         """The same layer with data and result in NHWC, as a case of its own."""
         workload = replace(self.layer.workload, layout="NHWC")
-        return replace(self, layer=replace(self.layer, name=f"{self.layer.name}-nhwc", workload=workload))
+        return replace(self, layer=replace(self.layer, name=self.layer.name + CHANNELS_LAST, workload=workload))
 
     @cached_property
     def task(self) -> Task:

@@ -11,7 +11,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.kernel_cases import Case, process
+from experiments.kernel_cases import CHANNELS_LAST, Case, process
+from experiments.kernel_comparison import OURS
 from tvm_bridge.measure import jobs
 from tvm_bridge.measure.base import ErrorCategory
 
@@ -72,7 +73,11 @@ def shares(lines: Iterable[Mapping], compared: Iterable[Mapping]) -> list[dict]:
 
     The best is the fastest that is known in the layer's own layout, of the comparison or of the random ones.
     """
-    best = {line["layer"]: statistics.median(line["times"].get("ours", [np.inf])) for line in compared}
+    best = {
+        line["layer"] + suffix: statistics.median(line["times"].get(ours, [np.inf]))
+        for line in compared
+        for ours, suffix in zip(OURS, ("", CHANNELS_LAST), strict=True)
+    }
     grouped: dict[str, list[Mapping]] = defaultdict(list)
     for line in lines:
         grouped[line["layer"]].append(line)

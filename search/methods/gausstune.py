@@ -27,6 +27,13 @@ from surrogates.trend import Trend
 FAVOURITES = 40_000
 """Random configurations among which a score's favourites are looked for: as many as the ICCV paper's r."""
 
+UNTAUGHT, TAUGHT = 8192, 2048
+"""Random candidates a batch, without a history and with one.
+
+A first batch that a history chose lies close together, and a process extrapolates from it: of many candidates, the largest
+expected improvement is then one that the process knows nothing of.
+"""
+
 
 def gausstune(
     space: KnobSpace,
@@ -44,7 +51,7 @@ def gausstune(
     halving: float = 64.0,
     rough: bool = True,
     acquisition: Acquisition = expected_improvement,
-    pool: int = 2048,
+    pool: int | None = None,
     leaders: int = 4,
     limit: int = 1024,
 ) -> Search:
@@ -74,12 +81,13 @@ def gausstune(
       up; it is halved after so many measurements, as AutoTVM's transfer is.
     - `rough`, `acquisition`: whether every second pick takes what the process calls noise for roughness, and what a candidate
       is worth; see `believed_batch`.
-    - `pool`, `leaders`: random candidates a batch, and of how many of the best the neighbours are candidates.
+    - `pool`, `leaders`: random candidates a batch, None for `UNTAUGHT` or, with a history, `TAUGHT`; and of how many of the
+      best the neighbours are candidates.
     - `limit`: of more measurements the beliefs learn the best half and the latest half of so many.
 
     **Raises:** `ValueError` for a number out of range, or for a history whose features are not those of `space`.
     """
-    if min(first, limit) < 2 or min(batch, pool) < 1 or leaders < 0:
+    if min(first, limit) < 2 or batch < 1 or (pool is not None and pool < 1) or leaders < 0:
         raise ValueError(
             f"first, limit, batch, pool, leaders: {first}, {limit}, {batch}, {pool}, {leaders} must be at least 2, 2, 1, 1, 0."
         )
@@ -98,6 +106,7 @@ def gausstune(
             score = SquareRoot(carrier).fit(known.x, known.y, key=learn_key)
         own = Residual(Constant(), exact=recipe, exact_limit=limit)
         taught = None if score is None else Residual(Trend(score), exact=recipe, exact_limit=limit)
+        drawn = pool or (UNTAUGHT if taught is None else TAUGHT)
         best = _recommended(space, history, score, round(replayed * first), key=replay_key)
         others = (
             bted(space, key=start_key, count=first, exclude=best) if diverse else space.sample(start_key, first, exclude=best)
@@ -108,7 +117,7 @@ def gausstune(
             throughput = np.append(throughput, (yield chosen))
             knobs = np.concatenate([knobs, chosen])
             next_key, draw_key, fit_key = jax.random.split(next_key, 3)
-            candidates, chosen = promising(space, knobs, throughput, pool=pool, leaders=leaders, key=draw_key), chosen[:0]
+            candidates, chosen = promising(space, knobs, throughput, pool=drawn, leaders=leaders, key=draw_key), chosen[:0]
             rows = remembered(throughput, limit)
             x, y = space.features(knobs[rows]), np.sqrt(throughput[rows])
             trust = math.ceil(batch * trusted * 2 ** (-len(knobs) / halving)) if taught is not None else 0

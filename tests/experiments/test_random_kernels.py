@@ -86,6 +86,12 @@ def test_random_configurations_are_judged_by_the_best_that_is_known():
     assert faster["near"] == 0.25
 
 
+def test_each_layout_is_judged_by_its_own_best():
+    lines = configurations([0.02, 0.05]) + [{**line, "layer": "net a-nhwc"} for line in configurations([0.02, 0.05])]
+    compared = [{"layer": "net a", "times": {"ours": [0.01], "ours_channels_last": [0.02]}}]
+    assert [(each["layer"], each["near"]) for each in shares(lines, compared)] == [("net a", 0.5), ("net a-nhwc", 1.0)]
+
+
 def test_where_all_fail_none_is_near_the_best():
     (known,) = shares(configurations([None, None]), [])
     assert (known["near"], known["failed"]) == (0.0, 2)

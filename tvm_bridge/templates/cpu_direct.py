@@ -34,6 +34,12 @@ from tvm_bridge.templates.alternatives import alone
 from tvm_bridge.templates.cpu import Operator, VectorUnit, convolution_loops, vectorize_channels
 from tvm_bridge.templates.cpu_predicate import CpuPredicate
 
+WRITTEN = 2
+"""In NHWC, a pixel whose numbers are sums of no more products than so many vectors hold is written by one core.
+
+Cores that share a pixel's filters write neighbouring lines of the cache, and get in each other's way if they do little else.
+"""
+
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:
     """AutoTVM's knobs of a dense convolution, with a predicate that knows the target's vector unit and cores."""
@@ -124,12 +130,17 @@ class DirectPredicate(CpuPredicate):
     unroll_step: ClassVar[int] = 512
 
     def measures(self, choice: Choice) -> dict[str, tuple[Int[Array, " n"], int]]:
-        """The measures of every template, and whether a data tile that is read again stays in the second cache.
+        """The measures of every template, and two that are met or not.
 
-        Weights that are read again may come from further away: each vector serves a whole register tile.
+        - `apart`: cores do not share pixels where they do little but write.
+        - `cached`: a data tile that is read again stays in the second cache. Weights that are read again may come from further
+          away: each vector serves a whole register tile.
         """
-        read_once = choice["tile_f"][..., 1] == 1
-        return super().measures(choice) | {"cached": (1 * (read_once | self._cached(self._read(choice), 1)), 1)}
+        f, products = choice["tile_f"], math.prod(self.workload.weight[1:])
+        writes = self.workload.layout == "NHWC" and products <= WRITTEN * self.unit.lanes
+        apart = {"apart": (1 * (f[..., 0] == 1), 1)} if writes else {}
+        cached = (f[..., 1] == 1) | self._cached(self._read(choice), 1)
+        return super().measures(choice) | apart | {"cached": (1 * cached, 1)}
 
     def distinct(self, choice: Choice) -> Bool[Array, " n"]:
         """Whether the loops are not those of another configuration."""

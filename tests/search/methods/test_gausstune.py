@@ -78,7 +78,7 @@ def test_what_is_remembered():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"first": 1}, "first, limit, batch, pool, leaders: 1, 1024, 8, 2048, 4 must be at least"),
+        ({"first": 1}, "first, limit, batch, pool, leaders: 1, 1024, 8, None, 4 must be at least"),
         ({"batch": 0}, "must be at least 2, 2, 1, 1, 0"),
         ({"replayed": 9}, r"replayed, trusted: 9, 1\.0 must be parts"),
         ({"trusted": 9}, r"replayed, trusted: 0\.75, 9 must be parts"),

@@ -118,6 +118,13 @@ def test_networks_are_sampled_by_few_rejections(target):
     assert min(checks.accepted(workload, target) for workload in in_nhwc) > 1e-3
 
 
+@pytest.mark.parametrize(("channels", "shared"), [(32, False), (33, True)])
+def test_cores_do_not_share_pixels_of_few_products(channels, shared):
+    knobs = space(Conv2d((1, channels, 8, 8), (64, channels, 1, 1), layout="NHWC"), checks.AVX512)
+    parallel = [knobs.to_config(row)["tile_f"][0] for row in knobs.sample(jax.random.key(0), 100)]
+    assert (max(parallel) > 1) == shared
+
+
 def test_space_is_the_papers():
     knobs = space(RB1, checks.AVX512)
     space_checks.has_the_papers_knobs(knobs)
