@@ -18,6 +18,8 @@ from tvm_bridge.measure.base import ErrorCategory
 
 KERNEL_LIMIT = 60.0
 """Seconds that a build and a run may take: more than a tuner would wait, so that what is slow is seen."""
+REPEAT = 5
+"""Milliseconds of a repeat at least: single runs of some microseconds differ by twice as much."""
 REFERENCE_LIMIT = 300.0
 """Seconds that a layer's reference may take."""
 SLOW = 4.0
@@ -53,7 +55,7 @@ def sampled(chosen: Iterable[Case], count: int, known: Iterable[Mapping]) -> Ite
                             raise ValueError(f"{case.label}: the reference: {device.message or device.value.message}.")
                     outcome = built = builder.call(*job, limit=KERNEL_LIMIT)
                     if isinstance(built.value, jobs.Built):
-                        timing = jobs.Timing(repeat=9, min_repeat_ms=0)
+                        timing = jobs.Timing(repeat=9, min_repeat_ms=REPEAT)
                         outcome = runner.call(jobs.run, built.value, case.task.target.kind, timing, limit=KERNEL_LIMIT)
                         Path(built.value.path).unlink()
                     if isinstance(outcome.value, jobs.Failure) and outcome.value.error is ErrorCategory.UNKNOWN:

@@ -83,12 +83,13 @@ class OverhangPredicate(DirectPredicate):
     def measures(self, choice: Choice) -> dict[str, tuple[Int[Array, " n"], int]]:
         """What a configuration has to have enough of; the cores' time on filters that are none is lost."""
         y, x, filters = choice["tile_y"], choice["tile_x"], self._filters(choice)
-        chunks = self.workload.data[0] * filters[0] * y[..., 0] * x[..., 0]
+        bands = self.workload.data[0] * filters[0] * y[..., 0]
         needed, covered = -(-self.workload.weight[0] // self.width), math.prod(filters)
-        return super().measures(choice) | {
+        wanted = super().measures(choice) | {
             "reuse": (y[..., 3] * x[..., 3], REUSE),
-            "busy": (busy(chunks, self.threads) * needed // covered, BUSY),
+            "busy": (busy(bands * x[..., 0], self.threads) * needed // covered, BUSY),
         }
+        return wanted | ({"apart": (busy(bands, self.threads), BUSY)} if self.workload.layout == "NCHW" else {})
 
     def _vectors(self, choice: Choice) -> Int[Array, " n"]:
         return self._filters(choice)[3] * choice["tile_y"][..., 3] * choice["tile_x"][..., 3]

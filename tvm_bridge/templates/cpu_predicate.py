@@ -99,14 +99,15 @@ class CpuPredicate(ABC):
     def measures(self, choice: Choice) -> dict[str, tuple[Int[Array, " n"], int]]:
         """What a configuration has to have enough of, and how much of it is wanted, most important first."""
         f, y, x = choice["tile_f"], choice["tile_y"], choice["tile_x"]
-        chunks = self.workload.data[0] * f[..., 0] * y[..., 0] * x[..., 0]
-        side_by_side = {"columns": (x[..., 2] * x[..., 3], self.columns)} if self.workload.layout == "NCHW" else {}
-        return {
+        bands = self.workload.data[0] * f[..., 0] * y[..., 0]
+        wanted = {
             "reuse": (self._vectors(choice) // f[..., 2], REUSE),
             "vectors": (self._vectors(choice), VECTORS),
-            "busy": (busy(chunks, self.threads), BUSY),
-            **side_by_side,
+            "busy": (busy(bands * x[..., 0], self.threads), BUSY),
         }
+        if self.workload.layout == "NCHW":  # cores that share rows write the same lines of the cache
+            wanted |= {"columns": (x[..., 2] * x[..., 3], self.columns), "apart": (busy(bands, self.threads), BUSY)}
+        return wanted
 
     def __call__(self, choice: Choice) -> Bool[Array, " n"]:
         """Tell which configurations are worth building."""

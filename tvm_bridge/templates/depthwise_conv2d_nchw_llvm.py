@@ -23,8 +23,10 @@ from tvm_bridge.templates import cpu_rows
 from tvm_bridge.templates.alternatives import alone, merged
 from tvm_bridge.templates.cpu import Operator
 from tvm_bridge.templates.cpu_depthwise import DepthwisePredicate, knobs, tile
-from tvm_bridge.templates.cpu_predicate import COLUMNS
 from tvm_bridge.templates.cpu_rows_algorithm import with_whole_rows
+
+COLUMNS = 4
+"""In the enlarged space, so many columns at least of a tile that is transposed: what is read of each line of the cache."""
 
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:
@@ -77,6 +79,11 @@ class _Predicate(DepthwisePredicate):
         """By a knob's name, what tells from its table which options a configuration can have."""
         widest = self.unit.widest(self.workload.output[1])
         return {"tile_f": lambda f: (f[:, 3] == 1) | ((f[:, 3] <= widest) & (2 * f[:, 3] > widest))}
+
+    def measures(self, choice: Choice) -> dict[str, tuple[Int[Array, " n"], int]]:
+        # Vectors of columns that a stride leaves between are gathered number by number.
+        apart = {"by channel": (1 * (choice["tile_f"][..., 3] > 1), 1)} if self.workload.stride[1] > 1 else {}
+        return super().measures(choice) | apart
 
     def lanes(self, choice: Choice) -> Int[Array, " n"]:
         by_channel = choice["tile_f"][..., 3] > 1

@@ -23,6 +23,7 @@ from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer, layers
 from tvm_bridge.templates.conv2d_nchw_llvm import enlarged_space, schedule, space
 from tvm_bridge.templates.cpu_direct import DirectPredicate
+from tvm_bridge.templates.spans import tile_loops
 
 RB1 = layer("resnet-18", "rb1-conv1").workload
 
@@ -137,6 +138,14 @@ def test_every_workload_keeps_a_configuration(case):
 @pytest.mark.parametrize("target", checks.VECTOR_ARITHMETIC, ids=str)
 def test_networks_are_sampled_by_few_rejections(target):
     assert min(checks.accepted(each.workload, target) for each in layers("resnet-18")) > 1e-3
+
+
+def test_cores_do_not_share_rows():
+    knobs = enlarged_space(RB1, checks.AVX512)
+    for row in knobs.sample(jax.random.key(0), 200):
+        config = knobs.to_config(row)
+        m = config["winograd"]
+        assert config["tile_f"][0] * (tile_loops(config["tile_y"], m)[0] if m else config["tile_y"][0]) > 1
 
 
 def test_data_that_is_read_again_stays_in_the_second_cache():

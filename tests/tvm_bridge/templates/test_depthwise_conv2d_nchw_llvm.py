@@ -13,8 +13,8 @@ from tvm.script import relax as R
 from tests.tvm_bridge.templates import cpu_checks as checks
 from tests.tvm_bridge.templates import space_checks
 from tvm_bridge.convolution import Conv2d
-from tvm_bridge.networks import layers
-from tvm_bridge.templates.depthwise_conv2d_nchw_llvm import space
+from tvm_bridge.networks import layer, layers
+from tvm_bridge.templates.depthwise_conv2d_nchw_llvm import COLUMNS, enlarged_space, space
 
 SQUARE = Conv2d((1, 32, 16, 16), (32, 1, 3, 3), padding=(1, 1, 1, 1), groups=32)
 
@@ -79,6 +79,19 @@ def test_networks_are_sampled_by_few_rejections(target):
     depthwise = [each.workload for each in layers("mobilenet-v1") if each.workload.depthwise]
     assert len(depthwise) == 9
     assert min(checks.accepted(workload, target) for workload in depthwise) > 1e-4
+
+
+@pytest.mark.parametrize(("stride", "gathered"), [(1, True), (2, False)])
+def test_columns_that_a_stride_leaves_between_are_no_vectors(stride, gathered):
+    knobs = space(Conv2d((1, 32, 33, 33), (32, 1, 2, 2), (stride, stride), groups=32), checks.AVX512)
+    lanes = [knobs.to_config(row)["tile_f"][3] for row in knobs.sample(jax.random.key(0), 200)]
+    assert (1 in lanes) == gathered
+
+
+def test_tiles_that_are_transposed_have_columns_side_by_side():
+    tiled = enlarged_space(layer("mobilenet-v1", "sp-4-dp1").workload, checks.AVX512).by_part()[0]
+    configs = [tiled.to_config(row) for row in tiled.sample(jax.random.key(0), 100)]
+    assert min(config["tile_x"][2] * config["tile_x"][3] for config in configs) >= COLUMNS
 
 
 def test_space_is_the_papers():
