@@ -10,10 +10,12 @@ from itertools import groupby
 from pathlib import Path
 
 from experiments import log
+from experiments.kernel_cases import CHANNELS_LAST
 from experiments.kernel_picture import draw
 from experiments.kernel_rows import OTHERS, Row, grouped, means, ratios
 from experiments.random_kernels import LONG, SLOW, shares
 from experiments.roofline import Peaks
+from tvm_bridge.convolution import LAYOUTS
 
 RESULTS = Path(__file__).parent / "results"
 FALLS_SHORT = 0.85
@@ -197,14 +199,17 @@ def _random(found: Sequence[Mapping]) -> str:
     for line in found:
         cells = (line["layer"], line["configurations"], f"{line['near']:.0%}", line["failed"], f"{line['compile']:.2f}")
         table.append(f"| {' | '.join(map(str, cells))} |")
-    count = sum(line["configurations"] for line in found)
-    near, slowest = min(line["near"] for line in found), max(line["compile"] for line in found)
-    table.append(f"| worst | {count} | {near:.0%} | {max(line['failed'] for line in found)} | {slowest:.2f} |")
-    close, long = (sum(line[name] * line["configurations"] for line in found) / count for name in ("near", "long"))
-    summary = (
-        f"Of all {count}, {close:.1%} are within {SLOW:g}x of their layer's best; {long:.1%} compile longer than {LONG:g} s."
-    )
-    return "\n".join([*table, "", summary])
+    for layout in LAYOUTS:
+        group = [line for line in found if line["layer"].endswith(CHANNELS_LAST) == (layout == "NHWC")]
+        if group:
+            count = sum(line["configurations"] for line in group)
+            close, long = (sum(line[name] * line["configurations"] for line in group) / count for name in ("near", "long"))
+            table += [
+                "",
+                f"Of {count} in {layout}, {close:.1%} are within {SLOW:g}x of their layer's best, on the worst layer "
+                f"{min(line['near'] for line in group):.0%}; {long:.1%} compile longer than {LONG:g} s.",
+            ]
+    return "\n".join(table)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -19,7 +19,7 @@ from tvm_bridge.measure.base import ErrorCategory
 KERNEL_LIMIT = 60.0
 """Seconds that a build and a run may take: more than a tuner would wait, so that what is slow is seen."""
 REPEAT = 5
-"""Milliseconds of a repeat at least: single runs of some microseconds differ by twice as much."""
+"""Milliseconds of a repeat at least: single runs of some microseconds differ by a factor of two."""
 REFERENCE_LIMIT = 300.0
 """Seconds that a layer's reference may take."""
 SLOW = 4.0

@@ -8,13 +8,13 @@ import json
 import os
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tvm_bridge.log_lines import lines
 from tvm_bridge.measure.base import ErrorCategory, Measurement
-from tvm_bridge.target import Target
+from tvm_bridge.target import CACHES, Target
 from tvm_bridge.workload import WORKLOADS, from_args
 
 FAILED_SECONDS = 1e9
@@ -74,11 +74,17 @@ class Record:
     def to_json(self) -> str:
         """The record as a line of a log, without its end."""
         entity = [_entity(name, value) for name, value in (self.config or {}).items()]
-        operator = f"{self.key.operator}.{self.key.target.kind}" if self.key.operator in WORKLOADS else self.key.operator
-        extra_input = {"function": self.key.function, "candidates": self.candidates}
+        target = self.key.target
+        operator = f"{self.key.operator}.{target.kind}" if self.key.operator in WORKLOADS else self.key.operator
+        extra_input = {"function": self.key.function, "candidates": self.candidates, CACHES: target.caches}
         result = self.measurement
         line = {
-            "input": [str(self.key.target), operator, json.loads(self.key.args), {k: v for k, v in extra_input.items() if v}],
+            "input": [
+                str(replace(target, caches=())),
+                operator,
+                json.loads(self.key.args),
+                {k: v for k, v in extra_input.items() if v},
+            ],
             "config": {"index": self.index, "code_hash": None, "entity": entity},
             "result": [list(result.seconds) or [FAILED_SECONDS], int(result.error), result.all_cost, result.timestamp],
             "version": 0.2,
@@ -135,6 +141,8 @@ def _task_key(task: str) -> TaskKey:
     """The key of a line's input, as JSON: a log repeats a task thousands of times."""
     text, name, args, *more = json.loads(task)
     target = Target.parse(text)
+    if more and CACHES in more[0]:
+        target = Target.parse(target.to_json() | {CACHES: more[0][CACHES]})
     operator = name.removesuffix(f".{target.kind}")
     function = str(more[0].get("function", "")) if more else ""
     return TaskKey.of(target, operator if operator in WORKLOADS else name, args, function)

@@ -28,7 +28,7 @@ _IMPLIED |= {"max_num_threads": 1024, "thread_warp_size": 32}
 _LISTS = ("mattr", "libs")
 """Attributes that are lists for TVM, of however few words."""
 
-_CACHES = "cache-bytes"
+CACHES = "cache-bytes"
 """The attribute of the caches' sizes, which TVM does not know."""
 
 
@@ -37,8 +37,8 @@ class Target:
     """A kind ("llvm", "cuda") and the attributes that tell one machine's code from another's (mcpu, num-cores, arch).
 
     `caches` are the bytes of data that each of a CPU's cores can hold in each level of its caches, from the first on; empty if
-    they are not known. They bound which configurations are worth building and bear on no kernel's code, so that targets which
-    differ in them alone are equal: what was measured on one machine is not lost to where the sizes are not told.
+    they are not known. They bound which configurations are worth building and bear on no kernel's code. Targets that differ in
+    them alone are equal, and so records of the one count for the other, where the space may hold a little more or less.
     """
 
     kind: str
@@ -51,7 +51,7 @@ class Target:
 
         Nothing is filled in: what a log does not say stays unsaid.
 
-        **Raises:** `ValueError` if it is none of these.
+        **Raises:** `ValueError` if it is none of these, or has sizes of caches that are none.
         """
         if isinstance(target, Target):
             return target
@@ -66,16 +66,16 @@ class Target:
                 pairs = (word.removeprefix("-").partition("=") for word in words)
                 fields = {"kind": kind} | {name: _number(value) for name, _, value in pairs}
             kind = fields.pop("kind")
-            sizes = _sizes(fields.pop(_CACHES, ()))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError) as error:
             raise ValueError(f"target: {target!r} is not a target; write 'llvm', 'cuda' or {{'kind': ..., ...}}.") from error
+        sizes = _sizes(fields.pop(CACHES, ()))
         kept = {name: value for name, value in fields.items() if name not in _IMPLIED or _IMPLIED[name] not in (None, value)}
         return cls(kind, tuple(sorted((name, _frozen(name, value)) for name, value in kept.items())), sizes)
 
     def resolve(self) -> Target:
         """Fill in this machine: cpu, number of cores and caches of a bare "llvm", architecture of a "cuda" without one.
 
-        **Raises:** `ValueError` for a kind that has no templates, an unknown CPU, or a number of cores that is none.
+        **Raises:** `ValueError` for a kind that has no templates, an unknown CPU, or cores that are not a whole number.
         """
         attributes, sizes = dict(self.attributes), self.caches
         if self.kind == "llvm":
@@ -89,7 +89,7 @@ class Target:
                     f"target: LLVM knows no CPU {attributes['mcpu']!r}; did you mean one of {close or sorted(known)}?"
                 )
             cores = attributes.setdefault("num-cores", host_cores())
-            if not (isinstance(cores, int) and cores > 0):
+            if not _is_count(cores):
                 raise ValueError(f"target: num-cores: {cores!r} must be a whole number from 1.")
             if "mtriple" not in attributes and attributes["mcpu"] == _host_cpu():
                 sizes = sizes or tuple(size // cores for size in caches(cores).values())
@@ -117,7 +117,7 @@ class Target:
 
     @property
     def _named(self) -> tuple[tuple[str, Any], ...]:
-        return (*self.attributes, (_CACHES, self.caches)) if self.caches else self.attributes
+        return (*self.attributes, (CACHES, self.caches)) if self.caches else self.attributes
 
     def __str__(self) -> str:
         return self._text
@@ -135,10 +135,15 @@ def _number(text: str) -> Any:
 
 
 def _sizes(value: Any) -> tuple[int, ...]:
-    sizes = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
-    if not all(int(size) > 0 for size in sizes):
-        raise ValueError(f"{_CACHES} must be above 0")
-    return tuple(map(int, sizes))
+    words = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    sizes = tuple(_number(word) if isinstance(word, str) else word for word in words)
+    if not all(map(_is_count, sizes)):
+        raise ValueError(f"target: {CACHES}: {value!r} must be whole numbers from 1, a size for each level.")
+    return sizes
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
 
 
 def _frozen(name: str, value: Any) -> Any:

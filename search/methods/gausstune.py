@@ -28,7 +28,7 @@ FAVOURITES = 40_000
 """Random configurations among which a score's favourites are looked for: as many as the ICCV paper's r."""
 
 UNTAUGHT, TAUGHT = 8192, 2048
-"""Random candidates a batch, without a history and with one.
+"""Random candidates a batch, without a model of a history and with one.
 
 A first batch that a history chose lies close together, and a process extrapolates from it: of many candidates, the largest
 expected improvement is then one that the process knows nothing of.
@@ -81,8 +81,8 @@ def gausstune(
       up; it is halved after so many measurements, as AutoTVM's transfer is.
     - `rough`, `acquisition`: whether every second pick takes what the process calls noise for roughness, and what a candidate
       is worth; see `believed_batch`.
-    - `pool`, `leaders`: random candidates a batch, None for `UNTAUGHT` or, with a history, `TAUGHT`; and of how many of the
-      best the neighbours are candidates.
+    - `pool`, `leaders`: random candidates a batch, None for `UNTAUGHT` or, with a model of a history, `TAUGHT`; and of how many
+      of the best the neighbours are candidates.
     - `limit`: of more measurements the beliefs learn the best half and the latest half of so many.
 
     **Raises:** `ValueError` for a number out of range, or for a history whose features are not those of `space`.

@@ -70,6 +70,16 @@ def test_blocks_of_a_large_kernel_give_the_same_choices(monkeypatch):
     assert used
 
 
+@pytest.mark.parametrize("together", [1, 2, 3])
+def test_how_many_pools_are_kept_at_a_time_does_not_matter(monkeypatch, together):
+    settings = {"key": jax.random.key(0), "count": 8, "pool": 41, "batches": 7}
+    expected = bted(LARGE, **settings)
+    monkeypatch.setattr(module, "STORED", int(41 * together**0.5) + 1)
+    jax.clear_caches()  # what is compiled does not look again
+    np.testing.assert_array_equal(bted(LARGE, **settings), expected)
+    jax.clear_caches()
+
+
 def test_distance_matrix_picks_one_point_for_ever():
     """Why K is a kernel: read literally, with K the distances and no mask, Algorithm 1 finds one point and stays with it."""
     x = points(200, 8, seed=0)

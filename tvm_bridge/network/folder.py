@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -149,6 +150,14 @@ def _fingerprint(records: Sequence[Record]) -> str:
     return f"{len(records)} records, SHA-256 {digest.hexdigest()[:16]}"
 
 
+def _same_target(before: Any, now: Any) -> bool:
+    """Whether two say the same, whatever they say of caches."""
+    try:
+        return Target.parse(before) == Target.parse(now)
+    except ValueError:
+        return False
+
+
 def _budget_before(path: Path, description: Mapping[str, Any]) -> int | None:
     """The budget of the tuning that a folder holds; None if it holds no measurement.
 
@@ -166,9 +175,8 @@ def _budget_before(path: Path, description: Mapping[str, Any]) -> int | None:
     if not log.exists() or not log.stat().st_size:
         return None
     for name in ("network", "target", "method", "seed", "history", "enlarged"):
-        before, now = held.get(name), description[name]
-        if before != now and not (name == "target" and before and Target.parse(before) == Target.parse(now)):
-            both = f"{before!r}, not {now!r}"
+        if not (_same_target if name == "target" else operator.eq)(held.get(name), description[name]):
+            both = f"{held.get(name)!r}, not {description[name]!r}"
             raise ValueError(f"log: {path.parent} holds a tuning with {name} {both}; name another folder.")
     if held.get("tasks") != description["tasks"]:
         layouts = [each.get("asked", {}).get("layout") for each in (held, description)]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from tvm_bridge.templates import cpu_algorithms
 from tvm_bridge.templates.cpu import VectorUnit
 from tvm_bridge.templates.cpu_direct import DirectPredicate, space
-from tvm_bridge.templates.cpu_predicate import COLUMNS
 from tvm_bridge.templates.winograd_predicate import tile_extents
 
 if TYPE_CHECKING:
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
     from search.knobs import Config
     from tvm_bridge.convolution import Conv2d
     from tvm_bridge.target import Target
+
+COLUMNS = 2
+"""So many columns at least: of a tile of one column, every number that is read or written lies in another line of the cache."""
 
 COPIED = 2
 """NHWC inside is offered where every number that is copied enters at least so many vectors of products."""

@@ -3,7 +3,7 @@
     parallel (n f0 y0 x0)                chunks, shared out among the cores
       y1 x1                              data tiles of a chunk; each is padded into a compact buffer first
         f1                               walks the filters over a data tile that stays in cache
-          y2 x2                          walks the pixels of the data tile with weights that stay in cache
+          y2 x2                          walks the pixels of the data tile with the weights of f2 vectors
             rc0 ry0 rx0 rc1 ry1 rx1      the reduction; `unroll_explicit` unrolls its inner tile (rc1 ry1 rx1)
               y3 x3 f2, lanes f3         the register tile: f2*y3*x3 vectors of f3 filters
 
@@ -22,10 +22,11 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from jaxtyping import Array, Bool, Int, Num
 
 from search import KnobSpace
-from search.knobs import Config, Knob, Option, Split
+from search.knobs import Config, Knob, Option, Split, factorisations
 from search.space import Choice
 from tvm_bridge.convolution import Conv2d, array_axes, reordered
 from tvm_bridge.packing import LAYOUT_REWRITE
@@ -42,7 +43,7 @@ Cores that share a pixel's filters write neighbouring lines of the cache, and ge
 
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:
-    """AutoTVM's knobs of a dense convolution, with a predicate that knows the target's vector unit and cores."""
+    """AutoTVM's knobs of a dense convolution, with a predicate that knows the target's vector unit, cores and caches."""
     return alone(knobs(workload), DirectPredicate.of(workload, target))
 
 
@@ -132,15 +133,26 @@ class DirectPredicate(CpuPredicate):
     def measures(self, choice: Choice) -> dict[str, tuple[Int[Array, " n"], int]]:
         """The measures of every template, and two that are met or not.
 
-        - `apart`: cores do not share pixels where they do little but write.
+        - `pixels`: cores do not share pixels where they do little but write.
         - `cached`: a data tile that is read again stays in the second cache. Weights that are read again may come from further
           away: each vector serves a whole register tile.
         """
-        f, products = choice["tile_f"], math.prod(self.workload.weight[1:])
-        writes = self.workload.layout == "NHWC" and products <= WRITTEN * self.unit.lanes
-        apart = {"apart": (1 * (f[..., 0] == 1), 1)} if writes else {}
+        f = choice["tile_f"]
+        pixels = {"pixels": (1 * (f[..., 0] == 1), 1)} if self._writes else {}
         cached = (f[..., 1] == 1) | self._cached(self._read(choice), 1)
-        return super().measures(choice) | apart | {"cached": (1 * cached, 1)}
+        return super().measures(choice) | pixels | {"cached": (1 * cached, 1)}
+
+    @property
+    def _writes(self) -> bool:
+        """Whether cores do little but write lines of pixels."""
+        return self.workload.layout == "NHWC" and math.prod(self.workload.weight[1:]) <= WRITTEN * self.unit.lanes
+
+    def _factors(self) -> list[Int[np.ndarray, "_ 4"]]:
+        filters, *others = super()._factors()
+        if self._writes:  # a core has all filters, and walks them
+            walked = factorisations(self.workload.output[1], 4)
+            filters = walked[walked[:, 0] == 1]
+        return [filters, *others]
 
     def distinct(self, choice: Choice) -> Bool[Array, " n"]:
         """Whether the loops are not those of another configuration."""
@@ -153,7 +165,7 @@ class DirectPredicate(CpuPredicate):
 
     def _read(self, choice: Choice) -> Num[Array, " n"]:
         """Numbers of a data tile."""
-        read: Any = 1.0 * self.workload.weight[1]
+        read: Any = 1.0 * self.workload.weight[1]  # a float: products overflow 32 bits
         for axis, name in enumerate(("tile_y", "tile_x")):
             extent, taps = choice[name][..., 2] * choice[name][..., 3], self.workload.weight[2 + axis]
             read = read * ((extent - 1) * self.workload.stride[axis] + (taps - 1) * self.workload.dilation[axis] + 1)

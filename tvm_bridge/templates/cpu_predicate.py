@@ -1,7 +1,7 @@
 """Which configurations of a convolution on a CPU are worth building: the rules that its templates share.
 
-Each demand is what measurements on AVX-512 cores asked for, told in registers and cores so that it carries over to other CPUs;
-that of the caches is what the loops are made for, and those cores' were large enough. No workload is left without
+Each demand is what measurements on AVX-512 cores asked for, told in registers and cores so that it carries over to other CPUs.
+What has to stay in a cache follows from the loops alone: on those cores all that was fast did. No workload is left without
 configurations: a demand that it cannot meet is lowered to the best it can reach.
 """
 
@@ -32,16 +32,13 @@ VECTORS = 4
 BUSY = 75
 """The percentage of the cores' time that the chunks fill at least, were they all equally long."""
 
-COLUMNS = 2
-"""So many columns at least: of a tile of one column, every number that is read or written lies in another line of the cache."""
-
 STATEMENTS = 512
 """LLVM's time grows with the vector statements of the unrolled body: about half a second a thousand."""
 
 
 @dataclass(frozen=True)
 class CpuPredicate(ABC):
-    """Admits the configurations of a convolution whose register tile suits the vector unit and whose chunks suit the cores.
+    """Admits the configurations of a convolution that suit a CPU's vector unit, its cores and its caches.
 
     A template says in a subclass what its knobs make a vector. Written with operators alone, it runs under NumPy and jit.
 
@@ -122,8 +119,8 @@ class CpuPredicate(ABC):
         return f[..., 2] * f[..., 3] * y[..., 3] * x[..., 3] // self.lanes(choice)
 
     def _cached(self, numbers: Num[Array, " n"], level: int) -> Bool[Array, " n"]:
-        """Whether so many float32 numbers stay in the cache of that place in `caches`, -1 for the last."""
-        return numbers * 4 <= (self.caches[level] if self.caches[level:] else math.inf)
+        """Whether so many float32 numbers stay in one of `caches`, if more than the first is known."""
+        return numbers <= (self.caches[level] / 4 if len(self.caches) > 1 else math.inf)
 
     def _fits(self, choice: Choice) -> Bool[Array, " n"]:
         # LLVM loads data and weights well ahead of their use: with accumulators in more than half the registers, it spills.
@@ -144,7 +141,7 @@ class CpuPredicate(ABC):
         return reachable_demands(self.measures(choice), self._fits(choice))
 
     def _factors(self) -> list[Int[np.ndarray, "_ 4"]]:
-        """Of filters, rows and columns the factors to try: the second decides no measure and is left at 1."""
+        """Of filters, rows and columns the factors to try: with a second of 1, all that a measure asks can be had."""
         tables = (factorisations(extent, 4) for extent in self.workload.output[1:])
         return [table[table[:, 1] == 1] for table in tables]
 

@@ -26,7 +26,7 @@ from tvm_bridge.templates.cpu_depthwise import DepthwisePredicate, knobs, tile
 from tvm_bridge.templates.cpu_rows_algorithm import with_whole_rows
 
 COLUMNS = 4
-"""In the enlarged space, so many columns at least of a tile that is transposed: what is read of each line of the cache."""
+"""A tile that is transposed has so many columns at least, in the enlarged space: fewer use little of each line that is read."""
 
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:
@@ -81,9 +81,9 @@ class _Predicate(DepthwisePredicate):
         return {"tile_f": lambda f: (f[:, 3] == 1) | ((f[:, 3] <= widest) & (2 * f[:, 3] > widest))}
 
     def measures(self, choice: Choice) -> dict[str, tuple[Int[Array, " n"], int]]:
-        # Vectors of columns that a stride leaves between are gathered number by number.
-        apart = {"by channel": (1 * (choice["tile_f"][..., 3] > 1), 1)} if self.workload.stride[1] > 1 else {}
-        return super().measures(choice) | apart
+        # With a stride, a vector of columns is gathered number by number.
+        by_channel = {"by_channel": (1 * (choice["tile_f"][..., 3] > 1), 1)} if self.workload.stride[1] > 1 else {}
+        return super().measures(choice) | by_channel
 
     def lanes(self, choice: Choice) -> Int[Array, " n"]:
         by_channel = choice["tile_f"][..., 3] > 1

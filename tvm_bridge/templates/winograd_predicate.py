@@ -37,7 +37,7 @@ def saved(rows: int, columns: int, m: int) -> float:
 
 @dataclass(frozen=True)
 class WinogradPredicate(CpuPredicate):
-    """Admits the configurations whose matrix products suit the vector unit and whose chunks suit the cores.
+    """Admits the configurations whose products suit the vector unit, whose chunks suit the cores and whose data the last cache.
 
     - `m`: the extent of a tile.
     """

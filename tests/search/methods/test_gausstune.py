@@ -1,16 +1,19 @@
 """Our own method: it finds more than chance does, history helps it, and a history that lies costs it little."""
 
+import importlib
 from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 
-from search.methods.gausstune import gausstune, remembered
+from search.candidates import promising
+from search.methods.gausstune import TAUGHT, UNTAUGHT, gausstune, remembered
 from search.transfer import exact_elites
 from surrogates import SparseGP
 from tests.search.methods.landscape import gflops, layer, measured, watch
 
+module = importlib.import_module("search.methods.gausstune")
 KEY = jax.random.key(0)
 SPACE = layer(64)
 HISTORY = [measured(32), measured(16)]
@@ -32,6 +35,16 @@ def test_it_finds_what_chance_does_not():
 def test_history_is_worth_measurements():
     taught = [best(8, seed, history=HISTORY, surrogate=PLAIN) for seed in range(3)]
     assert np.mean(taught) > np.mean([best(8, seed) for seed in range(3)])
+
+
+def test_candidates_are_many_where_no_history_is_modelled(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        module, "promising", lambda *told, pool, **more: asked.append(pool) or promising(*told, pool=pool, **more)
+    )
+    for options in ({}, {"history": HISTORY, "surrogate": PLAIN}, {"pool": 100}):
+        best(9, **options)
+    assert list(dict.fromkeys(asked)) == [UNTAUGHT, TAUGHT, 100]
 
 
 def test_a_history_that_lies_costs_little():

@@ -17,7 +17,7 @@ from tvm_bridge import packing
 from tvm_bridge.build import compiled
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer, layers
-from tvm_bridge.templates.conv2d_nhwc_llvm import space
+from tvm_bridge.templates.conv2d_nhwc_llvm import enlarged_space, space
 
 RB1 = replace(layer("resnet-18", "rb1-conv1").workload, layout="NHWC")
 
@@ -118,9 +118,19 @@ def test_networks_are_sampled_by_few_rejections(target):
     assert min(checks.accepted(workload, target) for workload in in_nhwc) > 1e-3
 
 
-@pytest.mark.parametrize(("channels", "shared"), [(32, False), (33, True)])
-def test_cores_do_not_share_pixels_of_few_products(channels, shared):
-    knobs = space(Conv2d((1, channels, 8, 8), (64, channels, 1, 1), layout="NHWC"), checks.AVX512)
+@pytest.mark.parametrize(
+    ("target", "channels", "filters", "shared"),
+    [
+        (checks.AVX512, 32, 64, False),
+        (checks.AVX512, 33, 64, True),
+        (checks.AVX512, 32, 256, False),  # more than a register tile holds
+        (checks.AVX512, 32, 250, False),  # vectors overhang
+        (checks.AVX2, 16, 64, False),
+        (checks.AVX2, 32, 64, True),
+    ],
+)
+def test_cores_do_not_share_pixels_of_few_products(target, channels, filters, shared):
+    knobs = enlarged_space(Conv2d((1, channels, 8, 8), (filters, channels, 1, 1), layout="NHWC"), target)
     parallel = [knobs.to_config(row)["tile_f"][0] for row in knobs.sample(jax.random.key(0), 100)]
     assert (max(parallel) > 1) == shared
 

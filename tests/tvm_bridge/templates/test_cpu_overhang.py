@@ -1,6 +1,8 @@
 """Vectors that overhang the filters: right results, epilogues, whole vectors, drawn where none that are as wide divide them."""
 
+import math
 import re
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -126,6 +128,17 @@ def test_every_workload_keeps_a_configuration(case):
     workload, target = case
     assume(offered_lanes(workload, VectorUnit.of(target)))
     assert all(len(part.sample(jax.random.key(0), 1)) for part in checks.parts(workload, target, "lanes"))
+
+
+def test_data_that_is_read_again_stays_in_the_second_cache():
+    targets = (replace(checks.AVX512, caches=each) for each in ((), (1 << 15, 1 << 17)))
+    bare, told = (checks.parts(CONV10, target, "lanes")[0] for target in targets)
+    drawn = bare.sample(jax.random.key(0), 200)
+    configs = [bare.to_config(row) for row in drawn]
+    pixels = [math.prod((*config["tile_y"][2:], *config["tile_x"][2:])) for config in configs]
+    within = [config["tile_f"][1] == 1 or 4 * 512 * each <= 1 << 17 for config, each in zip(configs, pixels, strict=True)]
+    assert (told.valid(drawn) == within).all()
+    assert 0 < sum(within) < 200
 
 
 def test_enlarged_space_keeps_indices_and_runs_under_jit():
