@@ -89,9 +89,10 @@ attribute_names = st.sampled_from(["arch", "max_threads_per_block", "mcpu", "mod
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 targets = st.builds(
-    lambda kind, attributes: Target(kind, tuple(sorted(attributes.items()))),
+    lambda kind, attributes, caches: Target(kind, tuple(sorted(attributes.items())), tuple(caches)),
     st.sampled_from(["llvm", "cuda", "table"]),
     st.dictionaries(attribute_names, words | st.integers(0, 999), max_size=3),
+    st.lists(st.integers(1, 2**40), max_size=3),
 )
 
 json_values = st.recursive(

@@ -32,6 +32,14 @@ def test_record_round_trip(written):
     assert read.to_json() == line
 
 
+def test_caches_stand_beside_a_target_that_tvm_reads():
+    line = record(task=small_task(target=Target.parse("llvm -mcpu=znver4 -cache-bytes=32768,1048576"))).to_json()
+    assert json.loads(line)["input"][0] == "llvm -mcpu=znver4"
+    assert Record.from_json(line).key.target.caches == (32768, 1048576)
+    with pytest.raises(ValueError, match=r"not a record of a measurement .*cache-bytes: \[0\] must be whole numbers"):
+        Record.from_json(line.replace("[32768,1048576]", "[0]"))
+
+
 def without_spelling(line):
     """What a line means: the target's words and the version of TVM left out, the arguments in one spelling."""
     fields = json.loads(line)
