@@ -83,13 +83,14 @@ class OverhangPredicate(DirectPredicate):
     def measures(self, choice: Choice) -> dict[str, tuple[Int[Array, " n"], int]]:
         """What a configuration has to have enough of; the cores' time on filters that are none is lost."""
         y, x, filters = choice["tile_y"], choice["tile_x"], self._filters(choice)
-        bands = self.workload.data[0] * filters[0] * y[..., 0]
         needed, covered = -(-self.workload.weight[0] // self.width), math.prod(filters)
-        wanted = super().measures(choice) | {
+        return super().measures(choice) | {
             "reuse": (y[..., 3] * x[..., 3], REUSE),
-            "busy": (busy(bands * x[..., 0], self.threads) * needed // covered, BUSY),
+            "busy": (busy(self._bands(choice) * x[..., 0], self.threads) * needed // covered, BUSY),
         }
-        return wanted | ({"apart": (busy(bands, self.threads), BUSY)} if self.workload.layout == "NCHW" else {})
+
+    def _bands(self, choice: Choice) -> Int[Array, " n"]:
+        return self.workload.data[0] * self._filters(choice)[0] * choice["tile_y"][..., 0]
 
     def _vectors(self, choice: Choice) -> Int[Array, " n"]:
         return self._filters(choice)[3] * choice["tile_y"][..., 3] * choice["tile_x"][..., 3]

@@ -95,10 +95,9 @@ class CpuPredicate(ABC):
 
     def measures(self, choice: Choice) -> dict[str, tuple[Int[Array, " n"], int]]:
         """What a configuration has to have enough of, and how much of it is wanted, most important first."""
-        f, y, x = choice["tile_f"], choice["tile_y"], choice["tile_x"]
-        bands = self.workload.data[0] * f[..., 0] * y[..., 0]
+        x, bands = choice["tile_x"], self._bands(choice)
         wanted = {
-            "reuse": (self._vectors(choice) // f[..., 2], REUSE),
+            "reuse": (self._vectors(choice) // choice["tile_f"][..., 2], REUSE),
             "vectors": (self._vectors(choice), VECTORS),
             "busy": (busy(bands * x[..., 0], self.threads), BUSY),
         }
@@ -112,6 +111,10 @@ class CpuPredicate(ABC):
         for name, (measure, _) in self.measures(choice).items():
             admitted = admitted & (measure >= self._demands[name])
         return admitted
+
+    def _bands(self, choice: Choice) -> Int[Array, " n"]:
+        """Chunks of whole rows."""
+        return self.workload.data[0] * choice["tile_f"][..., 0] * choice["tile_y"][..., 0]
 
     def _vectors(self, choice: Choice) -> Int[Array, " n"]:
         """Vector accumulators of the register tile."""

@@ -101,10 +101,11 @@ class WinogradPredicate(CpuPredicate):
         down, right = self._loops(choice)
         rows, columns = self.workload.output[2:]
         needed = -(-rows // self.m) * -(-columns // self.m)
-        bands = self.workload.data[0] * choice["tile_f"][..., 0] * down[0]
-        used = busy(bands * right[0], self.threads) * needed // (math.prod(down) * math.prod(right))
-        wanted = super().measures(choice) | {"busy": (used, BUSY), "cached": (1 * self._cached(self._kept(choice), -1), 1)}
-        return wanted | ({"apart": (busy(bands, self.threads), BUSY)} if self.workload.layout == "NCHW" else {})
+        used = busy(self._bands(choice) * right[0], self.threads) * needed // (math.prod(down) * math.prod(right))
+        return super().measures(choice) | {"busy": (used, BUSY), "cached": (1 * self._cached(self._kept(choice), -1), 1)}
+
+    def _bands(self, choice: Choice) -> Int[Array, " n"]:
+        return self.workload.data[0] * choice["tile_f"][..., 0] * self._loops(choice)[0][0]
 
     def _vectors(self, choice: Choice) -> Int[Array, " n"]:
         f, (down, right) = choice["tile_f"], self._loops(choice)
