@@ -77,12 +77,22 @@ def _unrank(ranks: np.ndarray, steps: list[np.ndarray], counts: list[np.ndarray]
     left = np.full(len(ranks), budget)
     columns = []
     for axis, tail in zip(steps, counts[1:], strict=True):
-        cost = left[:, None] - axis[None, :] ** 2
-        ways = np.where(cost >= 0, tail[np.maximum(cost, 0)], 0)
-        ends = np.cumsum(ways, axis=1)
-        pick = (ranks[:, None] >= ends).sum(axis=1)
-        here = np.arange(len(ranks))
-        ranks = ranks - (ends[here, pick] - ways[here, pick])
-        left = cost[here, pick]
+        after = np.arange(budget + 1)[:, None] - axis**2  # what a budget leaves after each step
+        ways = np.where(after >= 0, tail[np.maximum(after, 0)], 0)
+        before = np.cumsum(ways, axis=1) - ways  # the points that come before those of each step
+        pick = _last_at_most(before, left, ranks)
+        ranks = ranks - before[left, pick]
+        left = after[left, pick]
         columns.append(axis[pick])
     return np.stack(columns, axis=1)
+
+
+def _last_at_most(table: Int[np.ndarray, "rows k"], row: Int[np.ndarray, " m"], value: np.ndarray) -> Int[np.ndarray, " m"]:
+    """In which column of its row each value would be put, rows ascending: bisection, all values at once."""
+    length = table.shape[1]
+    flat, start = table.ravel(), row * length
+    place = np.zeros(len(row), int)
+    for bit in reversed(range(length.bit_length())):
+        ahead = np.minimum(place + (1 << bit), length - 1)
+        place = np.where(flat[start + ahead] <= value, ahead, place)
+    return place
