@@ -28,7 +28,7 @@ def imported() -> float:
         Residual,
         SparseGP,
         SquareRoot,
-        Trend,
+        Stacked,
         load,
         save,
     )

@@ -1,4 +1,4 @@
-"""What was measured before: the measurements of one other task, for the methods that learn from them."""
+"""What was measured before: other tasks' measurements, for the methods that learn from them, and which of many to keep."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ class Source:
     space: KnobSpace
     knobs: Int[np.ndarray, "n knobs"]
     throughput: Float[np.ndarray, " n"]
+
+
+def remembered(throughput: Float[np.ndarray, " n"], limit: int) -> Int[np.ndarray, " m"]:
+    """Rows of the best and of the latest measurements, half of `limit` of each; all, where there are no more."""
+    if len(throughput) <= limit:
+        return np.arange(len(throughput))
+    best = np.argsort(-throughput, kind="stable")[: limit // 2]
+    others = np.setdiff1d(np.arange(len(throughput)), best)
+    return np.sort(np.concatenate([best, others[len(best) - limit :]]))

@@ -1,16 +1,21 @@
-"""What other tasks' measurements say about a space: one data set to learn from, and their best configurations translated."""
+"""What other tasks' measurements say about a space: data and models to learn from, and their best configurations translated."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from search.history import Source
+from search.history import Source, remembered
 from search.rows import distinct, nearest
 from search.space import KnobSpace
+from surrogates.base import Surrogate
 from surrogates.pooling import Pool, pool
+
+LEAST_MERIT = 1e-3
+"""Of a model that found nothing in its source."""
 
 
 def pooled(history: Sequence[Source], space: KnobSpace) -> Pool:
@@ -25,6 +30,31 @@ def pooled(history: Sequence[Source], space: KnobSpace) -> Pool:
                 f"space has {list(space.feature_names)} in {space.encoding}; give tasks of the same operator and target."
             )
     return pool([(np.asarray(source.space.features(source.knobs)), source.throughput) for source in history])
+
+
+def modelled(
+    history: Sequence[Source], recipe: Surrogate, *, limit: int, key: PRNGKeyArray
+) -> tuple[tuple[Surrogate, ...], tuple[float, ...]]:
+    """A model of each source, and its merit: the part of the deviation of the source's targets that it explains.
+
+    Targets are square roots of throughputs. A source in which all are alike teaches nothing and has no model.
+
+    **Arguments:**
+
+    - `recipe`: the surrogate to fit.
+    - `limit`: of a source with more measurements the best half and the latest half of so many are learned.
+
+    **Returns:** the fitted models and as many merits, above 0 and at most 1, as `surrogates.Stacked` takes them.
+    """
+    models, merits = list[Surrogate](), list[float]()
+    for source, own_key in zip(history, jax.random.split(key, len(history)), strict=True):
+        rows = remembered(source.throughput, limit)
+        x, y = np.asarray(source.space.features(source.knobs[rows])), np.sqrt(source.throughput[rows])
+        if len(y) and y.std() > 0:
+            models.append(recipe.fit(x, y, key=own_key))
+            explained = np.asarray(models[-1].predict(x).mean).std() / y.std()
+            merits.append(float(np.clip(explained, LEAST_MERIT, 1.0)))
+    return tuple(models), tuple(merits)
 
 
 def elites(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from surrogates.residual import Residual
     from surrogates.sparse_gp import SparseGP
     from surrogates.square_root import SquareRoot
+    from surrogates.stacked import Stacked
     from surrogates.storage import load, save
-    from surrogates.trend import Trend
     from surrogates.xgboost import XGBoost
 
 __all__ = [
@@ -31,8 +31,8 @@ __all__ = [
     "Residual",
     "SparseGP",
     "SquareRoot",
+    "Stacked",
     "Surrogate",
-    "Trend",
     "XGBoost",
     "load",
     "save",
@@ -49,8 +49,8 @@ _HOMES = {
     "Residual": "residual",
     "SparseGP": "sparse_gp",
     "SquareRoot": "square_root",
+    "Stacked": "stacked",
     "Surrogate": "base",
-    "Trend": "trend",
     "XGBoost": "xgboost",
     "load": "storage",
     "save": "storage",

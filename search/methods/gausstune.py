@@ -7,30 +7,31 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Int, PRNGKeyArray
 
 from search.candidates import highest, promising
 from search.driver import Search
 from search.expected_improvement import Acquisition, believed_batch, expected_improvement
-from search.history import Source
+from search.history import Source, remembered
+from search.pool import Pool
 from search.space import KnobSpace
 from search.ted import bted
-from search.transfer import exact_elites, pooled
+from search.transfer import exact_elites, modelled, pooled
 from surrogates.base import Surrogate
 from surrogates.constant import Constant
 from surrogates.deep_gp import DeepGP
 from surrogates.exact_gp import ExactGP
 from surrogates.residual import Residual
 from surrogates.square_root import SquareRoot
-from surrogates.trend import Trend
+from surrogates.stacked import Stacked
 
 FAVOURITES = 40_000
 """Random configurations among which a score's favourites are looked for: as many as the ICCV paper's r."""
 
 UNTAUGHT, TAUGHT = 8192, 2048
-"""Random candidates a batch, without a model of a history and with one.
+"""Random candidates of the belief that knows one task alone, and of the one that has heard of others.
 
-A first batch that a history chose lies close together, and a process extrapolates from it: of many candidates, the largest
+The latter extrapolates from a first batch that a history chose and that lies close together: of many candidates, the largest
 expected improvement is then one that the process knows nothing of.
 """
 
@@ -62,28 +63,29 @@ def gausstune(
 
     A history is learned by a deep Gaussian process, throughputs as shares of their task's best. Most of the first batch are the
     other tasks' best configurations, as far as this space has the very same, and then the favourites of the deep process. Later
-    there are two beliefs. One knows this task alone. The other draws a line through the deep process's score, as far as this
-    task bears it out, and has a Gaussian process for what is left. Its part of a batch shrinks as measurements come in, down to
-    one pick: a history that misleads costs the first batches, and one pick of each later one.
+    there are two beliefs. One knows this task alone. The other has heard of each task: it weighs a process of each by how far
+    this task bears it out, and has a Gaussian process for what is left. Its part of a batch shrinks as measurements come in,
+    down to one pick: a history that misleads costs the first batches and one pick of each later one, and where a part of it
+    misleads, the other is believed.
 
     Throughputs are learned as square roots, in which a failure is just a 0.
 
     **Arguments:**
 
     - `history`: other tasks' measurements, with the features of this space.
-    - `surrogate`: the model of the history, of square roots of shares of each task's best; None for a `DeepGP`.
-    - `pretrained`: a fitted model whose score ranks this space's features, say one that was saved, in place of one that is
+    - `surrogate`: the model of the whole history, of square roots of shares of each task's best; None for a `DeepGP`.
+    - `pretrained`: a fitted model whose score ranks this space's features, say one that was saved, in place of those that are
       fitted to the history; the history then is replayed only.
-    - `process`: the Gaussian process's recipe; None for `ExactGP()`.
+    - `process`: the Gaussian processes' recipe, of this task and of each other; None for `ExactGP()`.
     - `first`, `replayed`: configurations of the first batch, and the part of them that are other tasks' best.
     - `diverse`: whether the others of the first batch represent the space (BTED), or are drawn at random.
     - `batch`, `trusted`, `halving`: configurations of a later batch, and the part that the belief in the history picks, rounded
       up; it is halved after so many measurements, as AutoTVM's transfer is.
     - `rough`, `acquisition`: whether every second pick takes what the process calls noise for roughness, and what a candidate
       is worth; see `believed_batch`.
-    - `pool`, `leaders`: random candidates a batch, None for `UNTAUGHT` or, with a model of a history, `TAUGHT`; and of how many
-      of the best the neighbours are candidates.
-    - `limit`: of more measurements the beliefs learn the best half and the latest half of so many.
+    - `pool`, `leaders`: a belief's random candidates, None for `UNTAUGHT` and `TAUGHT`; and of how many of the best the
+      neighbours are candidates.
+    - `limit`: of more measurements of a task the beliefs learn the best half and the latest half of so many.
 
     **Raises:** `ValueError` for a number out of range, or for a history whose features are not those of `space`.
     """
@@ -102,11 +104,14 @@ def gausstune(
     def search() -> Search:
         next_key, learn_key, replay_key, start_key = jax.random.split(key, 4)
         score = pretrained
+        models: tuple[Surrogate, ...] = () if pretrained is None else (pretrained,)
+        merits: tuple[float, ...] | None = None
         if score is None and known is not None and len(known.y) > 1:
-            score = SquareRoot(carrier).fit(known.x, known.y, key=learn_key)
+            whole_key, each_key = jax.random.split(learn_key)
+            score = SquareRoot(carrier).fit(known.x, known.y, key=whole_key)
+            models, merits = modelled(history, recipe, limit=limit, key=each_key)
         own = Residual(Constant(), exact=recipe, exact_limit=limit)
-        taught = None if score is None else Residual(Trend(score), exact=recipe, exact_limit=limit)
-        drawn = pool or (UNTAUGHT if taught is None else TAUGHT)
+        taught = Residual(Stacked(models, merits), exact=recipe, exact_limit=limit) if models else None
         best = _recommended(space, history, score, round(replayed * first), key=replay_key)
         others = (
             bted(space, key=start_key, count=first, exclude=best) if diverse else space.sample(start_key, first, exclude=best)
@@ -117,19 +122,22 @@ def gausstune(
             throughput = np.append(throughput, (yield chosen))
             knobs = np.concatenate([knobs, chosen])
             next_key, draw_key, fit_key = jax.random.split(next_key, 3)
-            candidates, chosen = promising(space, knobs, throughput, pool=drawn, leaders=leaders, key=draw_key), chosen[:0]
             rows = remembered(throughput, limit)
             x, y = space.features(knobs[rows]), np.sqrt(throughput[rows])
             trust = math.ceil(batch * trusted * 2 ** (-len(knobs) / halving)) if taught is not None else 0
-            for belief, share in ((taught, trust), (own, batch - trust)):
-                if belief is not None and share and len(candidates):
+            chosen = chosen[:0]
+            for belief, share, many in ((taught, trust, TAUGHT), (own, batch - trust, UNTAUGHT)):
+                if belief is None or not share:
+                    continue
+                candidates = promising(space, knobs, throughput, pool=pool or many, leaders=leaders, key=draw_key)
+                candidates = candidates[~Pool(chosen, space.shape).contains(candidates)]
+                if len(candidates):
                     process, seen, mean = belief.adapt(x, y, key=fit_key).parts(space.features(candidates))
                     assert isinstance(process, ExactGP)
                     picked = believed_batch(
                         process, seen, float(y.max()), batch, known=mean, rough=rough, acquisition=acquisition
                     )[:share]
                     chosen = np.concatenate([chosen, candidates[picked]])
-                    candidates = np.delete(candidates, picked, axis=0)
 
     return search()
 
@@ -147,12 +155,3 @@ def _recommended(
     draw_key, tie_key = jax.random.split(key)
     drawn = space.sample(draw_key, FAVOURITES, exclude=best)
     return np.concatenate([best, highest(space, score.scorer(), drawn, count - len(best), key=tie_key)])
-
-
-def remembered(throughput: Float[np.ndarray, " n"], limit: int) -> Int[np.ndarray, " m"]:
-    """Rows of the best and of the latest measurements, half of `limit` of each; all, where there are no more."""
-    if len(throughput) <= limit:
-        return np.arange(len(throughput))
-    best = np.argsort(-throughput, kind="stable")[: limit // 2]
-    others = np.setdiff1d(np.arange(len(throughput)), best)
-    return np.sort(np.concatenate([best, others[len(best) - limit :]]))

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search import KnobSpace, Option, Source, Split
-from search.transfer import elites, exact_elites, pooled
+from search.transfer import LEAST_MERIT, elites, exact_elites, modelled, pooled
+from surrogates import ExactGP
 
 KEY = jax.random.key(0)
 
@@ -38,6 +39,19 @@ def test_pooled_throughput_is_the_share_of_each_sources_best():
 def test_other_features_are_refused_by_name(other):
     with pytest.raises(ValueError, match="history: source 0 has the features"):
         pooled([source(other)], layer(16))
+
+
+def test_a_model_has_the_merit_of_what_it_explains_of_its_source():
+    space = layer(64)
+    knobs = space.from_index(range(space.product))
+    smooth = np.asarray(space.features(knobs))[:, 0] ** 2
+    noise = np.random.default_rng(0).uniform(size=len(knobs))
+    sources = [Source(name, space, knobs, y) for name, y in (("smooth", smooth), ("flat", 0 * smooth), ("noise", noise))]
+    models, merits = modelled(sources, ExactGP(), limit=64, key=KEY)
+    assert len(models) == len(merits) == 2
+    assert merits[0] > 0.9
+    assert LEAST_MERIT <= merits[1] < 0.6
+    assert np.count_nonzero(models[0].state.values) == 64
 
 
 @settings(deadline=None)

@@ -13,7 +13,7 @@ from surrogates.deep_gp import DeepGP
 from surrogates.exact_gp import ExactGP
 from surrogates.mlp import MLP
 from surrogates.sparse_gp import SparseGP
-from surrogates.trend import Trend
+from surrogates.stacked import Stacked
 from surrogates.xgboost import XGBoost
 
 X, Y = np.ones((3, 2)), np.ones(3)
@@ -71,7 +71,7 @@ SETTINGS = {
     MLP: ("epochs", "batch", "learning_rate"),
     SparseGP: ("inducing", "evaluations", "sample"),
     XGBoost: ("eta", "rounds", "patience", "top", "halving", "threads"),
-    partial(Trend, ExactGP()): ("weight",),
+    partial(Stacked, (ExactGP(),)): ("weight",),
 }
 
 

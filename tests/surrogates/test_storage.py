@@ -30,7 +30,7 @@ SMALL = {
     "BootstrapEnsemble": {"base": PERCEPTRON},
     "SparseGP": {"inducing": 8, "evaluations": 2},
     "Residual": {"base": PERCEPTRON, "exact": surrogates.ExactGP(evaluations=2)},
-    "Trend": {"base": PERCEPTRON},
+    "Stacked": {"bases": (PERCEPTRON, PERCEPTRON), "merits": (1.0, 0.5)},
     "SquareRoot": {"base": PERCEPTRON},
     "Feasibility": {"exact": surrogates.ExactGP(evaluations=2)},
 }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from search.candidates import promising
-from search.methods.gausstune import TAUGHT, UNTAUGHT, gausstune, remembered
+from search.methods.gausstune import TAUGHT, UNTAUGHT, gausstune
 from search.transfer import exact_elites
 from surrogates import SparseGP
 from tests.search.methods.landscape import gflops, layer, measured, watch
@@ -37,14 +37,24 @@ def test_history_is_worth_measurements():
     assert np.mean(taught) > np.mean([best(8, seed) for seed in range(3)])
 
 
-def test_candidates_are_many_where_no_history_is_modelled(monkeypatch):
+def test_a_belief_that_knows_this_task_alone_has_more_candidates(monkeypatch):
     asked = []
     monkeypatch.setattr(
         module, "promising", lambda *told, pool, **more: asked.append(pool) or promising(*told, pool=pool, **more)
     )
-    for options in ({}, {"history": HISTORY, "surrogate": PLAIN}, {"pool": 100}):
+    for options in ({}, {"history": HISTORY, "surrogate": PLAIN, "halving": 8}, {"pool": 100}):
         best(9, **options)
-    assert list(dict.fromkeys(asked)) == [UNTAUGHT, TAUGHT, 100]
+    assert asked == [UNTAUGHT, TAUGHT, UNTAUGHT, 100]
+
+
+def test_of_a_history_that_lies_in_part_the_other_part_is_believed():
+    told = {
+        name: np.mean(
+            [best(16, seed, history=history, surrogate=PLAIN, replayed=0, trusted=1, halving=1e9) for seed in range(3)]
+        )
+        for name, history in {"part": [HISTORY[0], LIES[1]], "all": LIES}.items()
+    }
+    assert told["part"] > told["all"]
 
 
 def test_a_history_that_lies_costs_little():
@@ -80,12 +90,6 @@ def nearest(x: np.ndarray) -> float:
 def test_a_batch_is_what_was_asked_for():
     batches, _ = watch(gausstune(SPACE, key=KEY, first=5, batch=3), SPACE, 14)
     assert [len(batch) for batch in batches] == [5, 3, 3, 3]
-
-
-def test_what_is_remembered():
-    throughput = np.arange(10.0)[::-1].copy()
-    np.testing.assert_array_equal(remembered(throughput, 10), np.arange(10))
-    np.testing.assert_array_equal(remembered(throughput, 4), [0, 1, 8, 9])
 
 
 @pytest.mark.parametrize(
