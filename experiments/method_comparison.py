@@ -50,7 +50,8 @@ UNTAUGHT: dict[str, dict] = {
     "gausstune, nothing replayed": {"replayed": 0.0},
     "gausstune, history not trusted": {"trusted": 0.0},
     "gausstune, trust does not fade": {"halving": math.inf},
-    "gausstune, sparse GP for history": {"surrogate": SparseGP()},
+    "gausstune, sparse GP for favourites": {"surrogate": SparseGP()},
+    "gausstune, history as one model": {"apart": False},
 }
 """The same, of what makes a difference only where there is a history."""
 

@@ -27,7 +27,12 @@ class Source:
 
 
 def remembered(throughput: Float[np.ndarray, " n"], limit: int) -> Int[np.ndarray, " m"]:
-    """Rows of the best and of the latest measurements, half of `limit` of each; all, where there are no more."""
+    """Rows of the best measurements and of the latest of the others, half of `limit` of each; all, where there are no more.
+
+    **Arguments:**
+
+    - `limit`: at least 2.
+    """
     if len(throughput) <= limit:
         return np.arange(len(throughput))
     best = np.argsort(-throughput, kind="stable")[: limit // 2]

@@ -87,8 +87,10 @@ def _unrank(ranks: np.ndarray, steps: list[np.ndarray], counts: list[np.ndarray]
     return np.stack(columns, axis=1)
 
 
-def _last_at_most(table: Int[np.ndarray, "rows k"], row: Int[np.ndarray, " m"], value: np.ndarray) -> Int[np.ndarray, " m"]:
-    """In which column of its row each value would be put, rows ascending: bisection, all values at once."""
+def _last_at_most(
+    table: Int[np.ndarray, "rows columns"], row: Int[np.ndarray, " m"], value: Int[np.ndarray, " m"]
+) -> Int[np.ndarray, " m"]:
+    """The last column whose entry in a row is at most the value, as the first is: bisection in ascending rows, all at once."""
     length = table.shape[1]
     flat, start = table.ravel(), row * length
     place = np.zeros(len(row), int)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from search.history import Source, remembered
 from search.rows import distinct, nearest
 from search.space import KnobSpace
-from surrogates.base import Surrogate
+from surrogates.exact_gp import ExactGP
 from surrogates.pooling import Pool, pool
 
 LEAST_MERIT = 1e-3
@@ -32,28 +32,28 @@ def pooled(history: Sequence[Source], space: KnobSpace) -> Pool:
     return pool([(np.asarray(source.space.features(source.knobs)), source.throughput) for source in history])
 
 
-def modelled(
-    history: Sequence[Source], recipe: Surrogate, *, limit: int, key: PRNGKeyArray
-) -> tuple[tuple[Surrogate, ...], tuple[float, ...]]:
-    """A model of each source, and its merit: the part of the deviation of the source's targets that it explains.
+def modelled(history: Sequence[Source], recipe: ExactGP, *, limit: int) -> tuple[tuple[ExactGP, ...], tuple[float, ...]]:
+    r"""A process of each source, and its merit: R, the root of the part of its targets' variance that it explains.
 
-    Targets are square roots of throughputs. A source in which all are alike teaches nothing and has no model.
+    Each target is compared with what the process says of it without having seen it. Targets are square roots of throughputs. A
+    source in which all are alike teaches nothing and has no process.
 
     **Arguments:**
 
-    - `recipe`: the surrogate to fit.
+    - `history`: sources with the features of one space, which `pooled` checks.
     - `limit`: of a source with more measurements the best half and the latest half of so many are learned.
 
-    **Returns:** the fitted models and as many merits, above 0 and at most 1, as `surrogates.Stacked` takes them.
+    **Returns:** the fitted processes and as many merits, from `LEAST_MERIT` to 1, as `surrogates.Stacked` takes them.
     """
-    models, merits = list[Surrogate](), list[float]()
-    for source, own_key in zip(history, jax.random.split(key, len(history)), strict=True):
+    models, merits = list[ExactGP](), list[float]()
+    for source in history:
         rows = remembered(source.throughput, limit)
         x, y = np.asarray(source.space.features(source.knobs[rows])), np.sqrt(source.throughput[rows])
-        if len(y) and y.std() > 0:
-            models.append(recipe.fit(x, y, key=own_key))
-            explained = np.asarray(models[-1].predict(x).mean).std() / y.std()
-            merits.append(float(np.clip(explained, LEAST_MERIT, 1.0)))
+        if len(y) and y.max() > y.min():
+            model = recipe.fit(x, y, key=jax.random.key(0))  # which an exact process does not use
+            unexplained = ((y - model.left_out()) ** 2).mean() / y.var()
+            models.append(model)
+            merits.append(max(float(max(1.0 - unexplained, 0.0)) ** 0.5, LEAST_MERIT))
     return tuple(models), tuple(merits)
 
 

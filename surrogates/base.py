@@ -32,10 +32,12 @@ class Surrogate(eqx.Module):
     Surrogates are immutable: `fit` returns another one. They are made by their settings alone, so that a model that was not
     fitted is a recipe; predicting with it is an error that says so.
 
-    `vectorised` says whether `fit` runs under `vmap`, so that an ensemble can train all its members at once.
+    `vectorised` says whether `fit` runs under `vmap`, so that an ensemble can train all its members at once, and `scores_mean`
+    whether the score is the mean itself.
     """
 
     vectorised: ClassVar[bool] = False
+    scores_mean: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, x: Float[Arrays, "n d"], y: Float[Arrays, " n"], *, key: PRNGKeyArray) -> Self:

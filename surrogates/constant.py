@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Self
+from typing import ClassVar, Self
 
 import equinox as eqx
 import jax
@@ -23,6 +23,8 @@ class Constant(Surrogate):
 
     - `mean`: None until fitted.
     """
+
+    scores_mean: ClassVar[bool] = True
 
     mean: Float[Array, ""] | None = None
 

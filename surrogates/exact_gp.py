@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from gpjax.parameters import val
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
@@ -85,6 +86,17 @@ class ExactGP(Surrogate):
         """Mean and standard deviation of a measurement: with the noise that was learned."""
         state = self._fitted()
         return with_noise(self.predict(x), state.targets.scale * val(state.hyperparameters.noise) ** 0.5)
+
+    def left_out(self) -> Float[np.ndarray, " n"]:
+        r"""What the mean at each known point would be, had it alone not been known: $y_i - [K^{-1} y]_i / [K^{-1}]_{ii}$.
+
+        Rasmussen and Williams (2006), equation 5.12; hyperparameters and scales stay as they are.
+        """
+        state = self._fitted()
+        root, weights, values = map(np.asarray, (state.root, state.weights, state.values))
+        real = np.diag(root) > 0
+        without = values[real] - weights[real] / (root**2).sum(axis=0)[real]
+        return without * float(state.targets.scale) + float(state.targets.mean)
 
     def _fitted(self) -> Posterior:
         fitted(self, self.state)

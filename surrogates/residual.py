@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import equinox as eqx
 import jax
@@ -19,6 +19,8 @@ from surrogates.sparse_gp import SparseGP
 
 class Transferring(Protocol):
     """A surrogate that adapts what it learned of other tasks to n points of a new one."""
+
+    scores_mean: ClassVar[bool]
 
     def fit(self, x: Any, y: Any, *, key: PRNGKeyArray) -> Self:
         """Learn from scratch."""
@@ -109,8 +111,8 @@ class Residual(Surrogate):
         mean = np.asarray(base.predict(x).mean)
         process = self.exact if len(x) <= self.exact_limit else self.sparse
         known = process.fit(_beside(x, mean), y - mean, key=key)
-        score = scores(base.scorer(), x)
-        return replace(self, base=base, state=Correction(known, *_affine(score, mean)))
+        line = (jnp.float32(1.0), jnp.float32(0.0)) if base.scores_mean else _affine(scores(base.scorer(), x), mean)
+        return replace(self, base=base, state=Correction(known, *line))
 
     def _fitted(self) -> Correction:
         fitted(self, self.state)

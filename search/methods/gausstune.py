@@ -13,7 +13,6 @@ from search.candidates import highest, promising
 from search.driver import Search
 from search.expected_improvement import Acquisition, believed_batch, expected_improvement
 from search.history import Source, remembered
-from search.pool import Pool
 from search.space import KnobSpace
 from search.ted import bted
 from search.transfer import exact_elites, modelled, pooled
@@ -35,6 +34,9 @@ The latter extrapolates from a first batch that a history chose and that lies cl
 expected improvement is then one that the process knows nothing of.
 """
 
+HEARD = 256
+"""Measurements of each other task that its process learns: there may be a hundred tasks, and the cost of each is cubic."""
+
 
 def gausstune(
     space: KnobSpace,
@@ -47,6 +49,7 @@ def gausstune(
     first: int = 8,
     diverse: bool = True,
     replayed: float = 0.75,
+    apart: bool = True,
     batch: int = 8,
     trusted: float = 1.0,
     halving: float = 64.0,
@@ -61,23 +64,25 @@ def gausstune(
     The first batch represents the space (BTED). From then on a Gaussian process learns what was measured and picks where it
     expects the best to be improved, among random configurations and those one knob away from the best.
 
-    A history is learned by a deep Gaussian process, throughputs as shares of their task's best. Most of the first batch are the
-    other tasks' best configurations, as far as this space has the very same, and then the favourites of the deep process. Later
-    there are two beliefs. One knows this task alone. The other has heard of each task: it weighs a process of each by how far
-    this task bears it out, and has a Gaussian process for what is left. Its part of a batch shrinks as measurements come in,
-    down to one pick: a history that misleads costs the first batches and one pick of each later one, and where a part of it
-    misleads, the other is believed.
+    Of a history, most of the first batch are the other tasks' best configurations, as far as this space has the very same; the
+    other places take the favourites of a deep Gaussian process that learned all tasks, throughputs as shares of their task's
+    best. Later there are two beliefs. One knows this task alone. The other has heard of each task: it weighs a process of each
+    by how far this task bears it out, and has a Gaussian process for what is left. Its part of a batch shrinks as measurements
+    come in, down to one pick: a history that misleads costs the first batches and one pick of each later one, and where a part
+    of it misleads, the other is believed.
 
     Throughputs are learned as square roots, in which a failure is just a 0.
 
     **Arguments:**
 
     - `history`: other tasks' measurements, with the features of this space.
-    - `surrogate`: the model of the whole history, of square roots of shares of each task's best; None for a `DeepGP`.
+    - `surrogate`: the model of the whole history, of square roots of shares of each task's best; None for a `DeepGP`. It is
+      fitted if the first batch has places for its favourites.
     - `pretrained`: a fitted model whose score ranks this space's features, say one that was saved, in place of those that are
       fitted to the history; the history then is replayed only.
     - `process`: the Gaussian processes' recipe, of this task and of each other; None for `ExactGP()`.
     - `first`, `replayed`: configurations of the first batch, and the part of them that are other tasks' best.
+    - `apart`: whether each task of the history is weighed by itself, or the model of the whole history.
     - `diverse`: whether the others of the first batch represent the space (BTED), or are drawn at random.
     - `batch`, `trusted`, `halving`: configurations of a later batch, and the part that the belief in the history picks, rounded
       up; it is halved after so many measurements, as AutoTVM's transfer is.
@@ -85,7 +90,8 @@ def gausstune(
       is worth; see `believed_batch`.
     - `pool`, `leaders`: a belief's random candidates, None for `UNTAUGHT` and `TAUGHT`; and of how many of the best the
       neighbours are candidates.
-    - `limit`: of more measurements of a task the beliefs learn the best half and the latest half of so many.
+    - `limit`: of more measurements the beliefs learn the best half and the latest half of so many; of other tasks' at most
+      `HEARD`.
 
     **Raises:** `ValueError` for a number out of range, or for a history whose features are not those of `space`.
     """
@@ -103,16 +109,19 @@ def gausstune(
 
     def search() -> Search:
         next_key, learn_key, replay_key, start_key = jax.random.split(key, 4)
-        score = pretrained
-        models: tuple[Surrogate, ...] = () if pretrained is None else (pretrained,)
+        places = round(replayed * first)
+        best = exact_elites(history, space, places)[:places]
+        score, lessons = pretrained, known if pretrained is None and known is not None and len(known.y) > 1 else None
+        if lessons is not None and (len(best) < places or not apart):
+            score = SquareRoot(carrier).fit(lessons.x, lessons.y, key=learn_key)
+        if score is not None:
+            best = np.concatenate([best, _favourites(space, score, places - len(best), exclude=best, key=replay_key)])
+        models: tuple[Surrogate, ...] = () if score is None else (score,)
         merits: tuple[float, ...] | None = None
-        if score is None and known is not None and len(known.y) > 1:
-            whole_key, each_key = jax.random.split(learn_key)
-            score = SquareRoot(carrier).fit(known.x, known.y, key=whole_key)
-            models, merits = modelled(history, recipe, limit=limit, key=each_key)
+        if lessons is not None and apart:
+            models, merits = modelled(history, recipe, limit=min(limit, HEARD))
         own = Residual(Constant(), exact=recipe, exact_limit=limit)
         taught = Residual(Stacked(models, merits), exact=recipe, exact_limit=limit) if models else None
-        best = _recommended(space, history, score, round(replayed * first), key=replay_key)
         others = (
             bted(space, key=start_key, count=first, exclude=best) if diverse else space.sample(start_key, first, exclude=best)
         )
@@ -129,8 +138,9 @@ def gausstune(
             for belief, share, many in ((taught, trust, TAUGHT), (own, batch - trust, UNTAUGHT)):
                 if belief is None or not share:
                     continue
-                candidates = promising(space, knobs, throughput, pool=pool or many, leaders=leaders, key=draw_key)
-                candidates = candidates[~Pool(chosen, space.shape).contains(candidates)]
+                candidates = promising(
+                    space, knobs, throughput, pool=pool or many, leaders=leaders, exclude=chosen, key=draw_key
+                )
                 if len(candidates):
                     process, seen, mean = belief.adapt(x, y, key=fit_key).parts(space.features(candidates))
                     assert isinstance(process, ExactGP)
@@ -142,16 +152,14 @@ def gausstune(
     return search()
 
 
-def _recommended(
-    space: KnobSpace, history: Sequence[Source], score: Surrogate | None, count: int, *, key: PRNGKeyArray
-) -> Int[np.ndarray, "m knobs"]:
-    """The sources' best configurations if this space has the very same; what the score holds best takes the other places.
+def _favourites(
+    space: KnobSpace, score: Surrogate, count: int, *, exclude: Int[np.ndarray, "m knobs"], key: PRNGKeyArray
+) -> Int[np.ndarray, "count knobs"]:
+    """What a score holds best of `FAVOURITES` random configurations.
 
-    A translation to other extents is a guess, and the model's guess is the better one.
+    They take the places of other tasks' best ones that this space does not have: a translation to other extents would be a
+    guess, and the model's guess is the better one.
     """
-    best = exact_elites(history, space, count)[:count]
-    if score is None:
-        return best
     draw_key, tie_key = jax.random.split(key)
-    drawn = space.sample(draw_key, FAVOURITES, exclude=best)
-    return np.concatenate([best, highest(space, score.scorer(), drawn, count - len(best), key=tie_key)])
+    drawn = space.sample(draw_key, FAVOURITES if count else 0, exclude=exclude)
+    return highest(space, score.scorer(), drawn, count, key=tie_key)

@@ -21,3 +21,13 @@ def test_the_best_is_never_forgotten(throughput, limit):
     assert len(rows) == min(limit, len(throughput))
     assert (np.diff(rows) > 0).all()
     assert throughput[rows].max() == throughput.max()
+
+
+@given(THROUGHPUT, st.integers(2, 40))
+def test_what_is_forgotten_is_older_than_what_is_kept_without_being_among_the_best(throughput, limit):
+    rows = remembered(throughput, limit)
+    best = np.argsort(-throughput, kind="stable")[: limit // 2]
+    forgotten, latest = np.setdiff1d(np.arange(len(throughput)), rows), np.setdiff1d(rows, best)
+    assert set(best) <= set(rows)
+    if len(forgotten) and len(latest):
+        assert forgotten.max() < latest.min()

@@ -209,6 +209,16 @@ def test_conditioning_keeps_hyperparameters_and_scales():
     np.testing.assert_allclose(more.predict(x[:5]).std, std, atol=5e-3)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_a_point_that_is_left_out_is_predicted_without_it(noise):
+    x, y = points(30, noise=noise)
+    model = ExactGP().fit(x, 10 + 3 * y, key=KEY)
+    without = [
+        model.condition(np.delete(x, i, axis=0), np.delete(10 + 3 * y, i)).predict(x[i : i + 1]).mean[0] for i in range(30)
+    ]
+    np.testing.assert_allclose(model.left_out(), without, atol=2e-2)
+
+
 def test_same_data_give_the_same_model():
     assert eqx.tree_equal(*(ExactGP().fit(*points(30), key=KEY) for _ in range(2)))
 
@@ -254,7 +264,7 @@ def test_fit_names_what_is_wrong(spoil, sentence):
 
 def test_predicting_names_what_is_wrong():
     x, y = points(10)
-    for use in (lambda: ExactGP().predict(x), ExactGP().scorer, lambda: ExactGP().condition(x, y)):
+    for use in (lambda: ExactGP().predict(x), ExactGP().scorer, ExactGP().left_out, lambda: ExactGP().condition(x, y)):
         with pytest.raises(ValueError, match="ExactGP knows nothing yet"):
             use()
     model = ExactGP().fit(x, y, key=KEY)

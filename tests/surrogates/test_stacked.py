@@ -32,6 +32,23 @@ def column(number, x):
     return x[:, number]
 
 
+class Moved(Column):
+    """Scores by the first feature in another unit."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def __init__(self, scale, shift):
+        self.number, self.scale, self.shift = 0, scale, shift
+
+    def scorer(self):
+        return jax.tree_util.Partial(moved, self.scale, self.shift)
+
+
+def moved(scale, shift, x):
+    return shift + scale * x[:, 0]
+
+
 FIRST, BOTH = (Column(),), (Column(), Column(1))
 
 
@@ -86,10 +103,40 @@ def test_little_merit_is_little_heard():
     assert second < 0.1 * first
 
 
-def test_a_score_that_says_nothing_gives_the_mean():
-    y = X[:, 1]
-    model = Stacked(FIRST, slope=0.0).adapt(np.column_stack([np.ones(60), X[:, 1:]]), y, key=KEY)
-    np.testing.assert_allclose(model.predict(X * [0, 1, 1]).mean, y.mean(), atol=1e-5)
+@pytest.mark.parametrize("ripple", [0.0, 1e-7])
+def test_a_score_that_does_not_vary_has_no_weight(ripple):
+    flat = np.column_stack([np.float32(1 + ripple * (X[:, 0] > 0)), X[:, 1:]])
+    model = Stacked(BOTH).adapt(flat, X[:, 1], key=KEY)
+    assert weights_of(model)[0] == 0
+    np.testing.assert_allclose(model.predict(X).mean, model.predict(flat).mean, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(2, 60), st.floats(0.1, 9), st.floats(0, 2), st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)))
+def test_weights_are_the_ridge_estimate_that_the_docstring_gives(n, strength, slope, merits):
+    x, y = X[:n], np.sin(X[:n, 0]) + X[:n, 1] ** 2
+    model = Stacked(BOTH, merits, slope=slope, weight=strength).adapt(x, y, key=KEY)
+    z = (x[:, :2] - x[:, :2].mean(axis=0)) / x[:, :2].std(axis=0) * merits
+    unit = (y - y.mean()) / y.std()
+    penalised = np.concatenate([z, np.sqrt(2 * strength) * np.eye(2)])
+    beta = np.linalg.lstsq(penalised, np.concatenate([unit, np.sqrt(2 * strength) * np.full(2, slope / 2)]))[0]
+    np.testing.assert_allclose(weights_of(model), beta * merits * y.std() / x[:, :2].std(axis=0), rtol=1e-3, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.floats(0.01, 100), st.floats(-100, 100), st.floats(0.01, 100))
+def test_units_do_not_matter(scale, shift, unit):
+    y = X[:, 0] - X[:, 1] ** 2
+    plain, moved = (
+        Stacked((Moved(a, b),)).adapt(X, u * y, key=KEY).predict(X).mean for a, b, u in ((1, 0, 1), (scale, shift, unit))
+    )
+    np.testing.assert_allclose(moved, unit * plain, rtol=1e-3, atol=1e-2 * unit)
+
+
+def test_targets_that_are_all_alike_earn_no_weight():
+    model = Stacked(BOTH).adapt(X, np.full(60, 3.0), key=KEY)
+    np.testing.assert_allclose(weights_of(model), 0, atol=1e-6)
+    np.testing.assert_allclose(model.predict(X).mean, 3, rtol=1e-6)
 
 
 def test_scorer_is_the_mean():
@@ -117,6 +164,6 @@ def test_errors_name_the_argument():
         Stacked(FIRST).adapt(X, np.full(60, np.nan), key=KEY)
     with pytest.raises(ValueError, match=r"bases: \(\) is empty"):
         Stacked(())
-    for merits in ((1.0,), (1.0, 0.0), (1.0, float("nan"))):
-        with pytest.raises(ValueError, match=r"merits: .* must be 2 numbers above 0"):
+    for merits in ((1.0,), (1.0, 0.0), (1.0, float("nan")), (1.0, float("inf"))):
+        with pytest.raises(ValueError, match=r"merits: .* must be 2 finite numbers above 0"):
             Stacked(BOTH, merits)

@@ -9,7 +9,7 @@ import pytest
 
 from search.candidates import promising
 from search.methods.gausstune import TAUGHT, UNTAUGHT, gausstune
-from search.transfer import exact_elites
+from search.transfer import exact_elites, pooled
 from surrogates import SparseGP
 from tests.search.methods.landscape import gflops, layer, measured, watch
 
@@ -48,13 +48,44 @@ def test_a_belief_that_knows_this_task_alone_has_more_candidates(monkeypatch):
 
 
 def test_of_a_history_that_lies_in_part_the_other_part_is_believed():
+    options = {"surrogate": PLAIN, "replayed": 0, "halving": 1e9}
     told = {
-        name: np.mean(
-            [best(16, seed, history=history, surrogate=PLAIN, replayed=0, trusted=1, halving=1e9) for seed in range(3)]
-        )
-        for name, history in {"part": [HISTORY[0], LIES[1]], "all": LIES}.items()
+        name: np.mean([best(16, seed, history=history, **options) for seed in range(3)])
+        for name, history in {"truth": HISTORY[:1], "part": [HISTORY[0], LIES[1]], "lies": LIES}.items()
     }
-    assert told["part"] > told["all"]
+    assert told["part"] > 0.9 * told["truth"]
+    assert told["part"] > told["lies"]
+
+
+def test_a_model_that_is_given_takes_the_place_of_all_that_a_history_teaches(monkeypatch):
+    def refused(*told, **more):
+        raise AssertionError("nothing of the history is to be learned")
+
+    monkeypatch.setattr(module, "modelled", refused)
+    monkeypatch.setattr(module.SquareRoot, "fit", refused)
+    pool = pooled(HISTORY, SPACE)
+    model = PLAIN.fit(pool.x, pool.y, key=KEY)
+    (first, *_), _ = watch(gausstune(SPACE, key=KEY, history=SAME, pretrained=model), SPACE, 24)
+    np.testing.assert_array_equal(first[:6], SAME[0].knobs[np.argsort(-SAME[0].throughput)[:6]])
+    assert best(16, pretrained=model) > 0
+
+
+def test_a_whole_history_is_learned_if_its_favourites_or_its_score_are_asked_for(monkeypatch):
+    fits = []
+    monkeypatch.setattr(
+        module.SquareRoot, "fit", lambda self, x, y, *, key: fits.append(len(y)) or self.base.fit(x, y, key=key)
+    )
+    for history, options in ((SAME, {}), (HISTORY, {}), (SAME, {"apart": False}), (HISTORY, {"replayed": 0})):
+        fits.clear()
+        watch(gausstune(SPACE, key=KEY, history=history, surrogate=PLAIN, **options), SPACE, 16)
+        assert len(fits) == (options != {"replayed": 0} and (history is HISTORY or "apart" in options))
+
+
+def test_of_a_history_that_failed_throughout_nothing_is_believed():
+    failed = [replace(source, throughput=0 * source.throughput) for source in HISTORY]
+    options = {"surrogate": PLAIN, "replayed": 0}
+    plain, told = (watch(gausstune(SPACE, key=KEY, **more, **options), SPACE, 24)[0] for more in ({}, {"history": failed}))
+    np.testing.assert_array_equal(np.concatenate(told), np.concatenate(plain))
 
 
 def test_a_history_that_lies_costs_little():
