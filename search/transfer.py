@@ -14,9 +14,6 @@ from search.space import KnobSpace
 from surrogates.exact_gp import ExactGP
 from surrogates.pooling import Pool, pool
 
-LEAST_MERIT = 1e-3
-"""Of a model that found nothing in its source."""
-
 
 def pooled(history: Sequence[Source], space: KnobSpace) -> Pool:
     """All sources as one data set: features, and throughput as a share of the source's best.
@@ -36,14 +33,14 @@ def modelled(history: Sequence[Source], recipe: ExactGP, *, limit: int) -> tuple
     r"""A process of each source, and its merit: R, the root of the part of its targets' variance that it explains.
 
     Each target is compared with what the process says of it without having seen it. Targets are square roots of throughputs. A
-    source in which all are alike teaches nothing and has no process.
+    source of which nothing is explained, because all are alike or follow no rule, teaches nothing and has no process.
 
     **Arguments:**
 
     - `history`: sources with the features of one space, which `pooled` checks.
     - `limit`: of a source with more measurements the best half and the latest half of so many are learned.
 
-    **Returns:** the fitted processes and as many merits, from `LEAST_MERIT` to 1, as `surrogates.Stacked` takes them.
+    **Returns:** the fitted processes and as many merits, above 0 and at most 1, as `surrogates.Stacked` takes them.
     """
     models, merits = list[ExactGP](), list[float]()
     for source in history:
@@ -51,9 +48,10 @@ def modelled(history: Sequence[Source], recipe: ExactGP, *, limit: int) -> tuple
         x, y = np.asarray(source.space.features(source.knobs[rows])), np.sqrt(source.throughput[rows])
         if len(y) and y.max() > y.min():
             model = recipe.fit(x, y, key=jax.random.key(0))  # which an exact process does not use
-            unexplained = ((y - model.left_out()) ** 2).mean() / y.var()
-            models.append(model)
-            merits.append(max(float(max(1.0 - unexplained, 0.0)) ** 0.5, LEAST_MERIT))
+            explained = 1.0 - float(((y - model.left_out()) ** 2).mean() / y.var())
+            if explained > 0:
+                models.append(model)
+                merits.append(explained**0.5)
     return tuple(models), tuple(merits)
 
 

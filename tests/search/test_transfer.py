@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from search import KnobSpace, Option, Source, Split
 from search.history import remembered
-from search.transfer import LEAST_MERIT, elites, exact_elites, modelled, pooled
+from search.transfer import elites, exact_elites, modelled, pooled
 from surrogates import ExactGP
 
 KEY = jax.random.key(0)
@@ -45,23 +45,31 @@ def test_other_features_are_refused_by_name(other):
 def test_a_model_has_the_merit_of_what_it_explains_of_its_source():
     space = layer(64)
     knobs = space.from_index(range(space.product))
-    smooth = np.asarray(space.features(knobs))[:, 0] ** 2
-    noise = np.random.default_rng(0).uniform(size=len(knobs))
-    throughputs = {"smooth": smooth, "flat": np.float32(0 * smooth + 0.1), "noise": noise}
-    models, merits = modelled([Source(name, space, knobs, y) for name, y in throughputs.items()], ExactGP(), limit=64)
-    assert len(models) == len(merits) == 2
-    assert merits[0] > 0.9
-    assert LEAST_MERIT <= merits[1] < 0.5
+    smooth = 1 + np.asarray(space.features(knobs))[:, 0] ** 2
+    noise = np.random.default_rng(0).uniform(size=(9, len(knobs)))
+    rough = smooth + smooth.std() * noise[0] * 4
+    (_, _), (high, low) = modelled([Source("", space, knobs, y) for y in (smooth, rough)], ExactGP(), limit=84)
+    assert 1 >= high > 0.9 > low > 0
+    _, chance = modelled([Source("", space, knobs, y) for y in noise], ExactGP(), limit=84)
+    assert sum(chance) / len(noise) < 0.3
 
 
 def test_a_model_learns_the_best_and_the_latest_of_its_source():
-    known = source(layer(64), count=60)
+    space = layer(64)
+    knobs = space.from_index(range(space.product))
+    known = Source("", space, knobs, 1 + np.asarray(space.features(knobs))[:, 0] ** 2)
     (model,), _ = modelled([known], ExactGP(), limit=16)
     rows = remembered(known.throughput, 16)
-    np.testing.assert_allclose(
-        model.predict(known.space.features(known.knobs[rows])).mean.mean(), np.sqrt(known.throughput[rows]).mean(), rtol=0.2
-    )
+    unseen = np.setdiff1d(np.arange(len(knobs)), rows)
     assert len(model.left_out()) == 16
+    doubts = [model.predict(np.asarray(space.features(knobs[which]))).std.mean() for which in (rows, unseen)]
+    assert doubts[0] < doubts[1]
+
+
+def test_sources_in_which_all_are_alike_have_no_model():
+    space = layer(64)
+    flat = Source("", space, space.from_index(range(space.product)), np.full(space.product, 0.1, np.float32))
+    assert modelled([flat], ExactGP(), limit=64) == ((), ())
 
 
 def test_sources_of_one_row_or_none_have_no_model():
