@@ -15,7 +15,7 @@ from search.expected_improvement import Acquisition, believed_batch, expected_im
 from search.history import Source, remembered
 from search.space import KnobSpace
 from search.ted import bted
-from search.transfer import exact_elites, modelled, pooled
+from search.transfer import Lesson, exact_elites, lessons, pooled, stacked
 from surrogates.base import Surrogate
 from surrogates.constant import Constant
 from surrogates.deep_gp import DeepGP
@@ -69,7 +69,7 @@ def gausstune(
     best. Later there are two beliefs. One knows this task alone. The other has heard of each task: it weighs a process of each
     by how far this task bears it out, and has a Gaussian process for what is left. Its part of a batch shrinks as measurements
     come in, down to one pick: a history that misleads costs the first batches and one pick of each later one, and where a part
-    of it misleads, the other is believed.
+    of it misleads, the other is believed. Tasks whose measurements follow no rule are left out; see `search.transfer.lessons`.
 
     Throughputs are learned as square roots, in which a failure is just a 0.
 
@@ -82,7 +82,7 @@ def gausstune(
       fitted to the history; the history then is replayed only.
     - `process`: the Gaussian processes' recipe, of this task and of each other; None for `ExactGP()`.
     - `first`, `replayed`: configurations of the first batch, and the part of them that are other tasks' best.
-    - `apart`: whether each task of the history is weighed by itself, or the model of the whole history.
+    - `apart`: whether each task of the history is judged and weighed by itself, or the model of the whole history.
     - `diverse`: whether the others of the first batch represent the space (BTED), or are drawn at random.
     - `batch`, `trusted`, `halving`: configurations of a later batch, and the part that the belief in the history picks, rounded
       up; it is halved after so many measurements, as AutoTVM's transfer is.
@@ -103,25 +103,26 @@ def gausstune(
         raise ValueError(f"replayed, trusted: {replayed}, {trusted} must be parts, from 0 to 1.")
     if not halving > 0:
         raise ValueError(f"halving: {halving} must be above 0; math.inf never halves.")
-    known = pooled(history, space) if history else None
+    if history:
+        pooled(history, space)  # which refuses other features
     recipe = ExactGP() if process is None else process
     carrier = DeepGP() if surrogate is None else surrogate
 
     def search() -> Search:
         next_key, learn_key, replay_key, start_key = jax.random.split(key, 4)
+        one = pretrained is not None or not apart  # model that is heard, not one of each source
+        taught = [Lesson(source) for source in history] if one else lessons(history, recipe, limit=min(limit, HEARD))
+        sources = [lesson.source for lesson in taught]
         places = round(replayed * first)
-        best = exact_elites(history, space, places)[:places]
-        score, lessons = pretrained, known if pretrained is None and known is not None and len(known.y) > 1 else None
-        if lessons is not None and (len(best) < places or not apart):
-            score = SquareRoot(carrier).fit(lessons.x, lessons.y, key=learn_key)
+        best, score = exact_elites(sources, space, places)[:places], pretrained
+        if score is None and (len(best) < places or one) and sum(len(source.throughput) for source in sources) > 1:
+            known = pooled(sources, space)
+            score = SquareRoot(carrier).fit(known.x, known.y, key=learn_key)
         if score is not None:
             best = np.concatenate([best, _favourites(space, score, places - len(best), exclude=best, key=replay_key)])
-        models: tuple[Surrogate, ...] = () if score is None else (score,)
-        merits: tuple[float, ...] | None = None
-        if lessons is not None and apart:
-            models, merits = modelled(history, recipe, limit=min(limit, HEARD))
+        heard = stacked(taught) if not one else None if score is None else Stacked((score,))
         own = Residual(Constant(), exact=recipe, exact_limit=limit)
-        taught = Residual(Stacked(models, merits), exact=recipe, exact_limit=limit) if models else None
+        told = None if heard is None else Residual(heard, exact=recipe, exact_limit=limit)
         others = (
             bted(space, key=start_key, count=first, exclude=best) if diverse else space.sample(start_key, first, exclude=best)
         )
@@ -133,9 +134,9 @@ def gausstune(
             next_key, draw_key, fit_key = jax.random.split(next_key, 3)
             rows = remembered(throughput, limit)
             x, y = space.features(knobs[rows]), np.sqrt(throughput[rows])
-            trust = math.ceil(batch * trusted * 2 ** (-len(knobs) / halving)) if taught is not None else 0
+            trust = math.ceil(batch * trusted * 2 ** (-len(knobs) / halving)) if told is not None else 0
             chosen = chosen[:0]
-            for belief, share, many in ((taught, trust, TAUGHT), (own, batch - trust, UNTAUGHT)):
+            for belief, share, many in ((told, trust, TAUGHT), (own, batch - trust, UNTAUGHT)):
                 if belief is None or not share:
                     continue
                 candidates = promising(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from search import KnobSpace, Option, Source, Split
 from search.history import remembered
-from search.transfer import elites, exact_elites, modelled, pooled
+from search.transfer import ENOUGH, LEAST_MERIT, elites, exact_elites, lessons, pooled, stacked
 from surrogates import ExactGP
 
 KEY = jax.random.key(0)
@@ -27,6 +27,9 @@ def source(space, seed=0, count=20):
     return Source(f"source {seed}", space, knobs, np.random.default_rng(seed).permutation(len(knobs)).astype(float))
 
 
+WHOLE = layer(64)
+
+
 def test_pooled_throughput_is_the_share_of_each_sources_best():
     first, second = source(layer(64)), source(layer(12), 1, count=7)
     pool = pooled([first, second], layer(16))
@@ -42,40 +45,53 @@ def test_other_features_are_refused_by_name(other):
         pooled([source(other)], layer(16))
 
 
-def test_a_model_has_the_merit_of_what_it_explains_of_its_source():
-    space = layer(64)
-    knobs = space.from_index(range(space.product))
-    smooth = 1 + np.asarray(space.features(knobs))[:, 0] ** 2
-    noise = np.random.default_rng(0).uniform(size=(9, len(knobs)))
-    rough = smooth + smooth.std() * noise[0] * 4
-    (_, _), (high, low) = modelled([Source("", space, knobs, y) for y in (smooth, rough)], ExactGP(), limit=84)
-    assert 1 >= high > 0.9 > low > 0
-    _, chance = modelled([Source("", space, knobs, y) for y in noise], ExactGP(), limit=84)
-    assert sum(chance) / len(noise) < 0.3
+def smooth(count=WHOLE.product, noise=0.0, seed=0):
+    """A source that follows a rule, as far as there is no noise."""
+    knobs = WHOLE.sample(jax.random.key(seed), count)
+    rule = np.asarray(WHOLE.features(knobs))[:, 0] ** 2
+    return Source(f"smooth {noise}", WHOLE, knobs, 1 + rule + noise * np.random.default_rng(seed).uniform(size=count))
 
 
-def test_a_model_learns_the_best_and_the_latest_of_its_source():
-    space = layer(64)
-    knobs = space.from_index(range(space.product))
-    known = Source("", space, knobs, 1 + np.asarray(space.features(knobs))[:, 0] ** 2)
-    (model,), _ = modelled([known], ExactGP(), limit=16)
+def test_merit_is_what_a_process_explains_of_points_it_has_not_seen():
+    high, low = lessons([smooth(), smooth(noise=9.0)], ExactGP(), limit=84)
+    assert 1 >= high.merit > 0.95 > low.merit > 0
+    assert high.process.left_out() == pytest.approx(np.sqrt(high.source.throughput), rel=0.2)
+
+
+def test_sources_that_follow_no_rule_are_left_out():
+    chance = [source(WHOLE, seed, count=80) for seed in range(8)]
+    assert len(lessons(chance, ExactGP(), limit=84)) <= 1
+
+
+def test_of_few_measurements_nobody_can_tell():
+    few = [source(WHOLE, seed, count=ENOUGH - 1) for seed in range(4)]
+    taught = lessons(few, ExactGP(), limit=84)
+    assert [lesson.source for lesson in taught] == few
+    assert all(LEAST_MERIT <= lesson.merit <= 1 for lesson in taught)
+
+
+def test_a_process_learns_the_best_and_the_latest_of_its_source():
+    known = smooth(count=60)
+    (lesson,) = lessons([known], ExactGP(), limit=16)
     rows = remembered(known.throughput, 16)
-    unseen = np.setdiff1d(np.arange(len(knobs)), rows)
-    assert len(model.left_out()) == 16
-    doubts = [model.predict(np.asarray(space.features(knobs[which]))).std.mean() for which in (rows, unseen)]
+    unseen = np.setdiff1d(np.arange(60), rows)
+    assert len(lesson.process.left_out()) == 16
+    doubts = [lesson.process.predict(np.asarray(WHOLE.features(known.knobs[which]))).std.mean() for which in (rows, unseen)]
     assert doubts[0] < doubts[1]
 
 
-def test_sources_in_which_all_are_alike_have_no_model():
-    space = layer(64)
-    flat = Source("", space, space.from_index(range(space.product)), np.full(space.product, 0.1, np.float32))
-    assert modelled([flat], ExactGP(), limit=64) == ((), ())
+def test_sources_in_which_all_are_alike_have_no_process():
+    flat = [Source("", WHOLE, WHOLE.from_index(list(range(n))), np.full(n, 0.1, np.float32)) for n in (0, 1, 40)]
+    taught = lessons(flat, ExactGP(), limit=64)
+    assert [lesson.process for lesson in taught] == [None] * 3
+    assert stacked(taught) is None
 
 
-def test_sources_of_one_row_or_none_have_no_model():
-    space = layer(64)
-    sources = [Source("", space, space.from_index(list(range(n))), np.arange(1.0, n + 1)) for n in (0, 1)]
-    assert modelled(sources, ExactGP(), limit=64) == ((), ())
+def test_what_is_stacked_are_the_processes_with_their_merits():
+    taught = lessons([smooth(), smooth(noise=2.0), source(WHOLE, count=1)], ExactGP(), limit=64)
+    model = stacked(taught)
+    assert model.bases == tuple(lesson.process for lesson in taught[:2])
+    assert model.merits == tuple(lesson.merit for lesson in taught[:2])
 
 
 @settings(deadline=None)

@@ -61,7 +61,7 @@ def test_a_model_that_is_given_takes_the_place_of_all_that_a_history_teaches(mon
     def refused(*told, **more):
         raise AssertionError("nothing of the history is to be learned")
 
-    monkeypatch.setattr(module, "modelled", refused)
+    monkeypatch.setattr(module, "lessons", refused)
     monkeypatch.setattr(module.SquareRoot, "fit", refused)
     pool = pooled(HISTORY, SPACE)
     model = PLAIN.fit(pool.x, pool.y, key=KEY)
@@ -79,6 +79,13 @@ def test_a_whole_history_is_learned_if_its_favourites_or_its_score_are_asked_for
         fits.clear()
         watch(gausstune(SPACE, key=KEY, history=history, surrogate=PLAIN, **options), SPACE, 16)
         assert len(fits) == (options != {"replayed": 0} and (history is HISTORY or "apart" in options))
+
+
+def test_a_history_without_a_rule_is_no_history():
+    (known,) = SAME
+    permuted = replace(known, throughput=np.random.default_rng(0).permutation(known.throughput))
+    plain, told = (watch(gausstune(SPACE, key=KEY, **more), SPACE, 16)[0] for more in ({}, {"history": [permuted]}))
+    np.testing.assert_array_equal(np.concatenate(told), np.concatenate(plain))
 
 
 def test_of_a_history_that_failed_throughout_nothing_is_believed():
