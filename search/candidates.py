@@ -21,20 +21,17 @@ def promising(
     pool: int,
     leaders: int,
     key: PRNGKeyArray,
-    exclude: Int[np.ndarray, "e knobs"] | None = None,
 ) -> Int[np.ndarray, "m knobs"]:
     """Valid configurations that were not measured: `pool` random ones, and those one knob away from the best `leaders`.
 
     **Arguments:**
 
     - `knobs`, `throughput`: what was measured, at least one.
-    - `exclude`: what else is no candidate, say because it was picked already.
     """
-    known = knobs if exclude is None else np.concatenate([knobs, exclude])
-    drawn = space.sample(key, pool, exclude=known)
+    drawn = space.sample(key, pool, exclude=knobs)
     best = knobs[np.argsort(-throughput, kind="stable")[:leaders]]
     near = np.concatenate([knobs[:0], *(one_knob_away(space, row) for row in best)])
-    near = near[np.asarray(space.valid(near)) & ~Pool(known, space.shape).contains(near)]
+    near = near[np.asarray(space.valid(near)) & ~Pool(knobs, space.shape).contains(near)]
     return distinct(np.concatenate([drawn, near]))
 
 

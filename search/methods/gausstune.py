@@ -27,13 +27,6 @@ from surrogates.stacked import Stacked
 FAVOURITES = 40_000
 """Random configurations among which a score's favourites are looked for: as many as the ICCV paper's r."""
 
-UNTAUGHT, TAUGHT = 8192, 2048
-"""Random candidates of the belief that knows one task alone, and of the one that has heard of others.
-
-The latter extrapolates from a first batch that a history chose and that lies close together: of many candidates, the largest
-expected improvement is then one that the process knows nothing of.
-"""
-
 HEARD = 256
 """Measurements of each other task that its process learns: there may be a hundred tasks, and the cost of each is cubic."""
 
@@ -55,7 +48,7 @@ def gausstune(
     halving: float = 64.0,
     rough: bool = True,
     acquisition: Acquisition = expected_improvement,
-    pool: int | None = None,
+    pool: int = 8192,
     leaders: int = 4,
     limit: int = 1024,
 ) -> Search:
@@ -88,14 +81,13 @@ def gausstune(
       up; it is halved after so many measurements, as AutoTVM's transfer is.
     - `rough`, `acquisition`: whether every second pick takes what the process calls noise for roughness, and what a candidate
       is worth; see `believed_batch`.
-    - `pool`, `leaders`: a belief's random candidates, None for `UNTAUGHT` and `TAUGHT`; and of how many of the best the
-      neighbours are candidates.
+    - `pool`, `leaders`: random candidates a batch, and of how many of the best the neighbours are candidates.
     - `limit`: of more measurements the beliefs learn the best half and the latest half of so many; of other tasks' at most
       `HEARD`.
 
     **Raises:** `ValueError` for a number out of range, or for a history whose features are not those of `space`.
     """
-    if min(first, limit) < 2 or batch < 1 or (pool is not None and pool < 1) or leaders < 0:
+    if min(first, limit) < 2 or min(batch, pool) < 1 or leaders < 0:
         raise ValueError(
             f"first, limit, batch, pool, leaders: {first}, {limit}, {batch}, {pool}, {leaders} must be at least 2, 2, 1, 1, 0."
         )
@@ -120,7 +112,8 @@ def gausstune(
             score = SquareRoot(carrier).fit(known.x, known.y, key=learn_key)
         if score is not None:
             best = np.concatenate([best, _favourites(space, score, places - len(best), exclude=best, key=replay_key)])
-        heard = stacked(taught) if not one else None if score is None else Stacked((score,))
+        whole = None if score is None else Stacked((score,))
+        heard = whole if one else stacked(taught)
         own = Residual(Constant(), exact=recipe, exact_limit=limit)
         told = None if heard is None else Residual(heard, exact=recipe, exact_limit=limit)
         others = (
@@ -135,20 +128,16 @@ def gausstune(
             rows = remembered(throughput, limit)
             x, y = space.features(knobs[rows]), np.sqrt(throughput[rows])
             trust = math.ceil(batch * trusted * 2 ** (-len(knobs) / halving)) if told is not None else 0
-            chosen = chosen[:0]
-            for belief, share, many in ((told, trust, TAUGHT), (own, batch - trust, UNTAUGHT)):
-                if belief is None or not share:
-                    continue
-                candidates = promising(
-                    space, knobs, throughput, pool=pool or many, leaders=leaders, exclude=chosen, key=draw_key
-                )
-                if len(candidates):
+            candidates, chosen = promising(space, knobs, throughput, pool=pool, leaders=leaders, key=draw_key), chosen[:0]
+            for belief, share in ((told, trust), (own, batch - trust)):
+                if belief is not None and share and len(candidates):
                     process, seen, mean = belief.adapt(x, y, key=fit_key).parts(space.features(candidates))
                     assert isinstance(process, ExactGP)
                     picked = believed_batch(
                         process, seen, float(y.max()), batch, known=mean, rough=rough, acquisition=acquisition
                     )[:share]
                     chosen = np.concatenate([chosen, candidates[picked]])
+                    candidates = np.delete(candidates, picked, axis=0)
 
     return search()
 

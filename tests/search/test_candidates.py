@@ -42,15 +42,6 @@ def test_candidates_are_valid_new_and_hold_the_neighbours_of_the_best(measured, 
     assert set(space.to_index(near[np.asarray(space.valid(near))])) <= indices | known
 
 
-def test_what_was_picked_already_is_no_candidate():
-    space = KnobSpace(KNOBS, even_sum)
-    knobs = space.sample(jax.random.key(0), 9)
-    options = {"pool": 20, "leaders": 9, "key": jax.random.key(1)}
-    found = promising(space, knobs, np.arange(9.0), **options)
-    again = promising(space, knobs, np.arange(9.0), exclude=found, **options)
-    assert not set(space.to_index(found)) & set(space.to_index(again))
-
-
 @pytest.mark.parametrize("n", [1, 63, 64, 5000])
 def test_highest_are_the_highest_of_any_number(n):
     space = KnobSpace([Option("a", tuple(range(8192)))], encoding="raw")

@@ -7,8 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from search.candidates import promising
-from search.methods.gausstune import TAUGHT, UNTAUGHT, gausstune
+from search.methods.gausstune import gausstune
 from search.transfer import exact_elites, pooled
 from surrogates import SparseGP
 from tests.search.methods.landscape import gflops, layer, measured, watch
@@ -35,16 +34,6 @@ def test_it_finds_what_chance_does_not():
 def test_history_is_worth_measurements():
     taught = [best(8, seed, history=HISTORY, surrogate=PLAIN) for seed in range(3)]
     assert np.mean(taught) > np.mean([best(8, seed) for seed in range(3)])
-
-
-def test_a_belief_that_knows_this_task_alone_has_more_candidates(monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        module, "promising", lambda *told, pool, **more: asked.append(pool) or promising(*told, pool=pool, **more)
-    )
-    for options in ({}, {"history": HISTORY, "surrogate": PLAIN, "halving": 8}, {"pool": 100}):
-        best(9, **options)
-    assert asked == [UNTAUGHT, TAUGHT, UNTAUGHT, 100]
 
 
 def test_of_a_history_that_lies_in_part_the_other_part_is_believed():
@@ -133,7 +122,7 @@ def test_a_batch_is_what_was_asked_for():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"first": 1}, "first, limit, batch, pool, leaders: 1, 1024, 8, None, 4 must be at least"),
+        ({"first": 1}, "first, limit, batch, pool, leaders: 1, 1024, 8, 8192, 4 must be at least"),
         ({"batch": 0}, "must be at least 2, 2, 1, 1, 0"),
         ({"replayed": 9}, r"replayed, trusted: 9, 1\.0 must be parts"),
         ({"trusted": 9}, r"replayed, trusted: 0\.75, 9 must be parts"),
