@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from search.history import Source, remembered
 from search.rows import distinct, nearest
 from search.space import KnobSpace
+from surrogates.base import Surrogate
 from surrogates.exact_gp import ExactGP
 from surrogates.pooling import Pool, pool
 from surrogates.stacked import Stacked
@@ -44,7 +45,7 @@ def pooled(history: Sequence[Source], space: KnobSpace) -> Pool:
 class Lesson(NamedTuple):
     """What a source teaches.
 
-    - `process`: learned of the square roots of its throughputs; None if they are all alike.
+    - `process`: learned of the square roots of its throughputs; None if they are all alike, or others have more to say.
     - `merit`: R, the root of the part of their variance that the process explains of points it has not seen.
     """
 
@@ -53,8 +54,8 @@ class Lesson(NamedTuple):
     merit: float = LEAST_MERIT
 
 
-def lessons(history: Sequence[Source], recipe: ExactGP, *, limit: int) -> list[Lesson]:
-    """The sources that teach something, each with a process of its own.
+def lessons(history: Sequence[Source], recipe: ExactGP, *, limit: int, most: int) -> list[Lesson]:
+    """The sources that teach something, those with the most measurements with a process of its own.
 
     A source that follows no rule (of `ENOUGH` measurements or more, less than `RULE` is explained) is left out: its best ones
     were luck or noise, and elsewhere are nothing.
@@ -63,12 +64,14 @@ def lessons(history: Sequence[Source], recipe: ExactGP, *, limit: int) -> list[L
 
     - `history`: sources with the features of one space, which `pooled` checks.
     - `limit`: of a source with more measurements the best half and the latest half of so many are learned.
+    - `most`: so many sources get a process.
     """
+    largest = sorted(range(len(history)), key=lambda number: -len(history[number].throughput))[:most]
     taught = list[Lesson]()
-    for source in history:
+    for number, source in enumerate(history):
         rows = remembered(source.throughput, limit)
         x, y = np.asarray(source.space.features(source.knobs[rows])), np.sqrt(source.throughput[rows])
-        if not len(y) or y.max() == y.min():
+        if number not in largest or not len(y) or y.max() == y.min():
             taught.append(Lesson(source))
             continue
         process = recipe.fit(x, y, key=jax.random.key(0))  # which an exact process does not use
@@ -78,10 +81,15 @@ def lessons(history: Sequence[Source], recipe: ExactGP, *, limit: int) -> list[L
     return taught
 
 
-def stacked(taught: Sequence[Lesson]) -> Stacked | None:
-    """The lessons' processes, to be weighed as measurements bear them out; None if there are none."""
-    heard = [(lesson.process, lesson.merit) for lesson in taught if lesson.process is not None]
-    return Stacked(tuple(process for process, _ in heard), tuple(merit for _, merit in heard)) if heard else None
+def stacked(taught: Sequence[Lesson], whole: Surrogate | None = None) -> Stacked | None:
+    """The lessons' processes and a model of them all, to be weighed as measurements bear them out; None if there are none."""
+    models: list[Surrogate] = [] if whole is None else [whole]
+    merits = [1.0] * len(models)
+    for lesson in taught:
+        if lesson.process is not None:
+            models.append(lesson.process)
+            merits.append(lesson.merit)
+    return Stacked(tuple(models), tuple(merits)) if models else None
 
 
 def elites(

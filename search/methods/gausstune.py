@@ -22,13 +22,15 @@ from surrogates.deep_gp import DeepGP
 from surrogates.exact_gp import ExactGP
 from surrogates.residual import Residual
 from surrogates.square_root import SquareRoot
-from surrogates.stacked import Stacked
 
 FAVOURITES = 40_000
 """Random configurations among which a score's favourites are looked for: as many as the ICCV paper's r."""
 
-HEARD = 256
-"""Measurements of each other task that its process learns: there may be a hundred tasks, and the cost of each is cubic."""
+HEARD, TASKS = 256, 8
+"""Measurements of another task that a process of its own learns, and of how many tasks there is one.
+
+The cost of each is cubic, and all of them score all candidates of every batch.
+"""
 
 
 def gausstune(
@@ -59,10 +61,11 @@ def gausstune(
 
     Of a history, most of the first batch are the other tasks' best configurations, as far as this space has the very same; the
     other places take the favourites of a deep Gaussian process that learned all tasks, throughputs as shares of their task's
-    best. Later there are two beliefs. One knows this task alone. The other has heard of each task: it weighs a process of each
-    by how far this task bears it out, and has a Gaussian process for what is left. Its part of a batch shrinks as measurements
-    come in, down to one pick: a history that misleads costs the first batches and one pick of each later one, and where a part
-    of it misleads, the other is believed. Tasks whose measurements follow no rule are left out; see `search.transfer.lessons`.
+    best. Later there are two beliefs. One knows this task alone. The other has heard of others: it weighs the deep process, if
+    there is one, and a process of each of the `TASKS` tasks that were measured most by how far this task bears them out, and
+    has a Gaussian process for what is left. Its part of a batch shrinks as measurements come in, down to one pick: a history
+    that misleads costs the first batches and one pick of each later one, and where a part of it misleads, the other is
+    believed. Tasks whose measurements follow no rule are left out; see `search.transfer.lessons`.
 
     Throughputs are learned as square roots, in which a failure is just a 0.
 
@@ -103,7 +106,9 @@ def gausstune(
     def search() -> Search:
         next_key, learn_key, replay_key, start_key = jax.random.split(key, 4)
         one = pretrained is not None or not apart  # model that is heard, not one of each source
-        taught = [Lesson(source) for source in history] if one else lessons(history, recipe, limit=min(limit, HEARD))
+        taught = [Lesson(source) for source in history]
+        if not one:
+            taught = lessons(history, recipe, limit=min(limit, HEARD), most=TASKS)
         sources = [lesson.source for lesson in taught]
         places = round(replayed * first)
         best, score = exact_elites(sources, space, places)[:places], pretrained
@@ -112,8 +117,7 @@ def gausstune(
             score = SquareRoot(carrier).fit(known.x, known.y, key=learn_key)
         if score is not None:
             best = np.concatenate([best, _favourites(space, score, places - len(best), exclude=best, key=replay_key)])
-        whole = None if score is None else Stacked((score,))
-        heard = whole if one else stacked(taught)
+        heard = stacked(taught, score)
         own = Residual(Constant(), exact=recipe, exact_limit=limit)
         told = None if heard is None else Residual(heard, exact=recipe, exact_limit=limit)
         others = (

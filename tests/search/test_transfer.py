@@ -53,26 +53,26 @@ def smooth(count=WHOLE.product, noise=0.0, seed=0):
 
 
 def test_merit_is_what_a_process_explains_of_points_it_has_not_seen():
-    high, low = lessons([smooth(), smooth(noise=9.0)], ExactGP(), limit=84)
+    high, low = lessons([smooth(), smooth(noise=9.0)], ExactGP(), limit=84, most=9)
     assert 1 >= high.merit > 0.95 > low.merit > 0
     assert high.process.left_out() == pytest.approx(np.sqrt(high.source.throughput), rel=0.2)
 
 
 def test_sources_that_follow_no_rule_are_left_out():
     chance = [source(layer(720), seed, count=ENOUGH) for seed in range(8)]
-    assert len(lessons(chance, ExactGP(), limit=256)) <= 1
+    assert len(lessons(chance, ExactGP(), limit=256, most=9)) <= 1
 
 
 def test_of_few_measurements_nobody_can_tell():
     few = [source(layer(720), seed, count=ENOUGH - 1) for seed in range(4)]
-    taught = lessons(few, ExactGP(), limit=256)
+    taught = lessons(few, ExactGP(), limit=256, most=9)
     assert [lesson.source for lesson in taught] == few
     assert all(LEAST_MERIT <= lesson.merit <= 1 for lesson in taught)
 
 
 def test_a_process_learns_the_best_and_the_latest_of_its_source():
     known = smooth(count=60)
-    (lesson,) = lessons([known], ExactGP(), limit=16)
+    (lesson,) = lessons([known], ExactGP(), limit=16, most=9)
     rows = remembered(known.throughput, 16)
     unseen = np.setdiff1d(np.arange(60), rows)
     assert len(lesson.process.left_out()) == 16
@@ -82,16 +82,26 @@ def test_a_process_learns_the_best_and_the_latest_of_its_source():
 
 def test_sources_in_which_all_are_alike_have_no_process():
     flat = [Source("", WHOLE, WHOLE.from_index(list(range(n))), np.full(n, 0.1, np.float32)) for n in (0, 1, 40)]
-    taught = lessons(flat, ExactGP(), limit=64)
+    taught = lessons(flat, ExactGP(), limit=64, most=9)
     assert [lesson.process for lesson in taught] == [None] * 3
     assert stacked(taught) is None
 
 
 def test_what_is_stacked_are_the_processes_with_their_merits():
-    taught = lessons([smooth(), smooth(noise=2.0), source(WHOLE, count=1)], ExactGP(), limit=64)
+    taught = lessons([smooth(), smooth(noise=2.0), source(WHOLE, count=1)], ExactGP(), limit=64, most=9)
     model = stacked(taught)
     assert model.bases == tuple(lesson.process for lesson in taught[:2])
     assert model.merits == tuple(lesson.merit for lesson in taught[:2])
+    whole = ExactGP()
+    assert stacked(taught, whole).bases == (whole, *model.bases)
+    assert stacked([], whole).merits == (1.0,)
+
+
+def test_the_sources_with_the_most_measurements_have_processes():
+    history = [smooth(count=count) for count in (20, 40, 30, 40)]
+    taught = lessons(history, ExactGP(), limit=84, most=2)
+    assert [lesson.source for lesson in taught] == history
+    assert [lesson.process is not None for lesson in taught] == [False, True, False, True]
 
 
 @settings(deadline=None)
