@@ -98,7 +98,7 @@ class Stacked(Surrogate):
 class Sum(eqx.Module):
     """A weight for each score, and an offset."""
 
-    weights: Float[Array, " k"]
+    weights: Float[Array, " q"]
     offset: Float[Array, ""]
 
 
@@ -113,6 +113,6 @@ class StackedScorer(eqx.Module):
         return self.sum.offset + jnp.stack([scorer(x) for scorer in self.scorers], axis=1) @ self.sum.weights
 
 
-def _scores(bases: Sequence[Surrogate], x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
+def _scores(bases: Sequence[Surrogate], x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n q"]:
     """Base after base: those of one kind share a compiled program, however many there are."""
     return np.stack([scores(base.scorer(), x) for base in bases], axis=1).astype(float)
