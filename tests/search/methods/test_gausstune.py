@@ -37,7 +37,7 @@ def test_history_is_worth_measurements():
 
 
 def test_of_a_history_that_lies_in_part_the_other_part_is_believed():
-    options = {"surrogate": PLAIN, "replayed": 0, "halving": 1e9}
+    options = {"replayed": 0, "halving": 1e9}
     told = {
         name: np.mean([best(16, seed, history=history, **options) for seed in range(3)])
         for name, history in {"truth": HISTORY[:1], "part": [HISTORY[0], LIES[1]], "lies": LIES}.items()
@@ -79,8 +79,7 @@ def test_a_history_without_a_rule_is_no_history():
 
 def test_of_a_history_that_failed_throughout_nothing_is_believed():
     failed = [replace(source, throughput=0 * source.throughput) for source in HISTORY]
-    options = {"surrogate": PLAIN, "replayed": 0}
-    plain, told = (watch(gausstune(SPACE, key=KEY, **more, **options), SPACE, 24)[0] for more in ({}, {"history": failed}))
+    plain, told = (watch(gausstune(SPACE, key=KEY, replayed=0, **more), SPACE, 24)[0] for more in ({}, {"history": failed}))
     np.testing.assert_array_equal(np.concatenate(told), np.concatenate(plain))
 
 
