@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import tempfile
 import time
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 
 MOST_BUILDERS = 16
 """Builders unless told otherwise are as many as there are cores, up to this: each takes about 0.4 GiB."""
+
+SPINS = "TVM_THREAD_POOL_SPIN_COUNT"
+SOME_SPINS = 10_000
+"""Turns that a thread of TVM's waits awake for its next part of a kernel: milliseconds, as between runs.
+
+TVM's own 300 000 last a tenth of a second, in which the thread takes a core from the search that thinks about the next batch.
+"""
 
 
 class Compiling(Measurer):
@@ -85,8 +93,7 @@ class Compiling(Measurer):
             inside = {"TMPDIR": folder}  # compilers that are stopped leave their own files behind
             load = ["tvm_bridge.measure.jobs"]
             builders = [Worker(_compiler_environment(target) | inside, modules=load) for _ in range(self._builders)]
-            threads = {"TVM_NUM_THREADS": str(target.threads)}
-            runners = [Worker(threads | inside, modules=load) for _ in range(self._devices())]
+            runners = [Worker(_runner_environment(target) | inside, modules=load) for _ in range(self._devices())]
             self._workers += builders + runners
             self._pipelines[target] = Pipeline(
                 builders,
@@ -116,6 +123,10 @@ def subject_of(task: Task) -> Subject:
 
         function = tvm.ir.save_json(task.function)
     return Subject(task.operator, task.workload, task.target, function)
+
+
+def _runner_environment(target: Target) -> dict[str, str]:
+    return {"TVM_NUM_THREADS": str(target.threads), SPINS: os.environ.get(SPINS, str(SOME_SPINS))}
 
 
 def _compiler_environment(target: Target) -> dict[str, str]:

@@ -43,6 +43,16 @@ def test_default_and_random_configurations_have_times(measurer):
         assert abs(result.timestamp - time.time()) < 600
 
 
+@pytest.mark.parametrize("told", [None, "7"])
+def test_threads_of_kernels_soon_sleep_unless_the_user_says_otherwise(told, monkeypatch):
+    monkeypatch.delenv(compiling.SPINS, raising=False)
+    if told is not None:
+        monkeypatch.setenv(compiling.SPINS, told)
+    with bridge.Local(**QUICK) as measurer:
+        (runner,) = measurer._pipeline(small_task().target)._runners
+        assert runner.worker.call(os.getenv, compiling.SPINS, limit=60).value == (told or str(compiling.SOME_SPINS))
+
+
 def test_every_position_is_answered_once(measurer):
     task = small_task()
     configs = [task.space.to_config(row) for row in task.space.sample(jax.random.key(1), 20)]
