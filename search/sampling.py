@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 ENUMERABLE = 1 << 24
 """Up to this size a space that rejection sampling does not exhaust is listed in full."""
 
-LISTED = 1 << 20
+LISTED = 1 << 22
 """A part of at most this size is listed before it is drawn from, which takes less than a second and is done once."""
+
+CHUNK = 1 << 16
+"""Configurations that are looked at together: what is computed of them stays in the cache."""
 
 PATIENCE = 1 << 24
 """Sampling gives up after this many draws without a new valid configuration."""
@@ -56,8 +59,13 @@ def _listed(space: KnobSpace, part: Part) -> Int[np.ndarray, "m knobs"]:
 def _listed_once(space: KnobSpace, part: Part) -> Int[np.ndarray, "m knobs"]:
     tables = [np.asarray(options, np.int32) for options in part]
     shape = tuple(map(len, tables))
-    listed = _looked_up(tables, np.unravel_index(np.arange(math.prod(shape)), shape, order="F"))
-    return listed[space.valid(listed)]
+    size = math.prod(shape)
+    listed = [np.empty((0, len(shape)), np.int32)]
+    for first in range(0, size, CHUNK):
+        numbers = np.arange(first, min(first + CHUNK, size))
+        rows = _looked_up(tables, np.unravel_index(numbers, shape, order="F"))
+        listed.append(rows[space.valid(rows)])
+    return np.concatenate(listed)
 
 
 def shuffled(
