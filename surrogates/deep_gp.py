@@ -17,6 +17,7 @@ from surrogates.base import Arrays, Prediction, Surrogate, check_positive, check
 from surrogates.chunks import scores
 from surrogates.deep_gp_layer import Composition, Layer, MeanComposition, mean_projection
 from surrogates.deep_gp_prediction import predict, predict_rows, predictor_of
+from surrogates.gaussian_process import padded, standardizers
 from surrogates.inducing import inducing_points
 from surrogates.scaling import Standardizer
 from surrogates.training import parameters_of, train
@@ -184,8 +185,8 @@ class DeepGP(Surrogate):
 
         Inner layers begin as their mean function, almost without uncertainty; the last one begins as its prior.
         """
-        features, targets = Standardizer.of(jnp.asarray(x)), Standardizer.of(jnp.asarray(y))
-        h = np.asarray(features(jnp.asarray(x)))
+        features, targets = standardizers(*padded(x, y))
+        h = features.on_host(x)
         z = inducing_points(h, self.inducing, key=key)
         layers = []
         for width in self.hidden:
@@ -193,7 +194,7 @@ class DeepGP(Surrogate):
             layers.append(_layer(h, z, projection, deviation=1e-5, full=self.inner == "full"))
             h, z = h @ projection, z @ projection
         layers.append(_layer(h, z, np.zeros((h.shape[1], 1), np.float32), deviation=1.0, full=True))
-        return Composition(features, targets, jnp.float32(_peak(y)), tuple(layers), PositiveReal(jnp.float32(noise)))
+        return Composition(features, targets, jnp.float32(_peak(y)), tuple(layers), _positive(jnp.float32(noise)))
 
 
 class NegativeELBO(eqx.Module):
@@ -250,7 +251,7 @@ def _layer(
 ) -> Layer:
     """An untrained layer whose lengthscale is the spread of its inputs, so that its functions are neither flat nor noise."""
     spread = float(np.sqrt(h.var(axis=0).sum())) or 1.0
-    return Layer.initial(jnp.asarray(z), jnp.asarray(projection), lengthscale=spread, deviation=deviation, full=full)
+    return _initial(jnp.asarray(z), jnp.asarray(projection), lengthscale=jnp.float32(spread), deviation=deviation, full=full)
 
 
 def _rescaled(state: Composition, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, " n"], weight: float = 0.1) -> Composition:
@@ -276,4 +277,4 @@ def _last_layer(state: Composition) -> PyTree[bool]:
     return eqx.tree_at(lambda prefix: prefix.layers[:inner], parameters_of(state), (False,) * inner)
 
 
-_means_only = eqx.filter_jit(Composition.means_only)
+_means_only, _initial, _positive = (eqx.filter_jit(part) for part in (Composition.means_only, Layer.initial, PositiveReal))

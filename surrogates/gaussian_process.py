@@ -75,6 +75,12 @@ def deviation(variance: Float[Array, " n"], kernel: Any) -> Float[Array, " n"]:
     return jnp.sqrt(jnp.maximum(variance, 1e-6 * val(kernel.variance)))
 
 
+@eqx.filter_jit
+def standardizers(x: Float[Array, "n d"], y: Float[Array, " n"], real: Bool[Array, " n"]) -> tuple[Standardizer, Standardizer]:
+    """Those of the features and of the targets, of which `real` are no padding."""
+    return Standardizer.of(x, real), Standardizer.of(y, real)
+
+
 def padded(
     x: Float[Arrays, "n d"], y: Float[Arrays, " n"]
 ) -> tuple[Float[Array, "m d"], Float[Array, " m"], Bool[Array, " m"]]:

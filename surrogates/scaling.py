@@ -6,6 +6,7 @@ from typing import Self
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 
@@ -30,6 +31,10 @@ class Standardizer(eqx.Module):
     def __call__(self, values: Float[Array, n * d]) -> Float[Array, n * d]:
         """Standardise."""
         return (values - self.mean) / self.scale
+
+    def on_host(self, values: Float[np.ndarray, n * d]) -> Float[np.ndarray, n * d]:
+        """Standardise any number of values without compiling for it."""
+        return (values - np.asarray(self.mean)) / np.asarray(self.scale)
 
     def undo(self, values: Float[Array, n * d]) -> Float[Array, n * d]:
         """The values that were standardised."""

@@ -23,6 +23,7 @@ from surrogates.gaussian_process import (
     log_prior,
     padded,
     predicted,
+    standardizers,
 )
 from surrogates.inducing import inducing_points
 from surrogates.inverse_root import inverse_root
@@ -70,9 +71,8 @@ class SparseGP(Surrogate):
         if len(points) > self.sample:
             rows = np.asarray(jax.random.choice(sample_key, len(points), (self.sample,), replace=False))
         sample = padded(points[rows], targets[rows])
-        scales = _scales(*sample)
-        standardised = (points[rows] - np.asarray(scales[0].mean)) / np.asarray(scales[0].scale)  # on the host: n is any number
-        centres = inducing_points(standardised, self.inducing, key=inducing_key)
+        scales = standardizers(*sample)
+        centres = inducing_points(scales[0].on_host(points[rows]), self.inducing, key=inducing_key)
         learned = _learn(replace(self, state=None), jnp.asarray(centres), *scales, *sample)
         return replace(self, state=_condition(Prior(learned, *scales, jnp.asarray(centres)), points, targets, self.jitter))
 
@@ -180,11 +180,6 @@ def _prior_root(hyperparameters: Hyperparameters, points: Array, jitter: float) 
 def _projection(hyperparameters: Hyperparameters, root: Array, points: Array, x: Array, real: Array) -> Array:
     """V, with a column of zeros for padding."""
     return root @ jnp.where(real, hyperparameters.kernel.cross_covariance(points, x), 0.0)
-
-
-@eqx.filter_jit
-def _scales(x: Array, y: Array, real: Array) -> tuple[Standardizer, Standardizer]:
-    return Standardizer.of(x, real), Standardizer.of(y, real)
 
 
 @eqx.filter_jit

@@ -85,7 +85,9 @@ class Stacked(Surrogate):
         if traced(x):
             mean = in_chunks(self.scorer(), jnp.asarray(x))
             return Prediction(mean, jnp.zeros_like(mean))
-        total = np.float32(_scores(self.bases, checked_points(x)) @ np.asarray(self.state.weights) + self.state.offset)
+        # on the host: the sum of arrays of JAX's would be compiled for every n
+        scaled = np.asarray(_scores(self.bases, checked_points(x)) @ np.asarray(self.state.weights), np.float32)
+        total = scaled + np.asarray(self.state.offset)
         return Prediction(*jax.device_put((total, np.zeros_like(total))))
 
     def scorer(self) -> StackedScorer:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-LEAST_SECONDS = 0.1
+LEAST_SECONDS = 0.02
 """What compiles faster is not worth a file."""
 
 

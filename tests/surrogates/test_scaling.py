@@ -62,3 +62,11 @@ def test_standardizing_is_a_jax_program():
     values = jnp.arange(6.0).reshape(3, 2)
     scaled = jax.jit(lambda values: Standardizer.of(values)(values))(values)
     np.testing.assert_allclose(scaled, Standardizer.of(values)(values), atol=1e-6)
+
+
+def test_on_the_host_it_is_the_same():
+    values = np.arange(6.0, dtype=np.float32).reshape(3, 2)
+    standardizer = Standardizer.of(values)
+    with jax.no_tracing():
+        scaled = standardizer.on_host(values[:2])
+    np.testing.assert_allclose(scaled, standardizer(values)[:2], atol=1e-6)

@@ -1,6 +1,7 @@
 """Our own method: it finds more than chance does, history helps it, and a history that lies costs it little."""
 
 import importlib
+from contextlib import nullcontext
 from dataclasses import replace
 
 import jax
@@ -116,6 +117,14 @@ def nearest(x: np.ndarray) -> float:
 def test_a_batch_is_what_was_asked_for():
     batches, _ = watch(gausstune(SPACE, key=KEY, first=5, batch=3), SPACE, 14)
     assert [len(batch) for batch in batches] == [5, 3, 3, 3]
+
+
+def test_later_batches_compile_nothing():
+    search = gausstune(SPACE, key=KEY, history=HISTORY)
+    batch = next(search)
+    for number in range(7):
+        with jax.no_tracing() if number > 3 else nullcontext():
+            batch = search.send(gflops(SPACE, batch))
 
 
 @pytest.mark.parametrize(
