@@ -1,19 +1,24 @@
 """How good each search method's kernels are after 128 measurements on this machine's CPU, and how long each takes.
 
-    python -m experiments.llvm_comparison --cores 2
+    python -m experiments.llvm_comparison tune judge --cores 2
     python -m experiments.method_comparison report
 
-Every method tunes layers of ResNet-18 and MobileNet-v1, each time in a process of its own. Programs of JAX that an earlier one
-has compiled are in the user's cache, as for any user: whoever comes first takes seconds more. Those that learn from a history
-tune once more with one: what random search measured of the other layers with the same seed. In the end the best kernel is
-measured again, for longer: of many noisy times the best is too good. Appends to `out/method_comparison/llvm.jsonl` and goes on
-where it was stopped, within a tuning too.
+`tune`: every method tunes layers of ResNet-18 and MobileNet-v1, each time in a process of its own. Programs of JAX that an
+earlier one has compiled are in the user's cache, as for any user: whoever comes first takes seconds more. Those that learn from
+a history tune once more with one: what random search measured of the other layers with the same seed.
+
+`judge`: what each tuning held best after each budget is measured again, all of a layer in turns, `ROUNDS` times: of many noisy
+times the least is luck. Writes `out/method_comparison/llvm.jsonl`, which the report reads.
+
+Both append to logs in `out/method_comparison/llvm` and go on where they were stopped, within a tuning too.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -27,12 +32,20 @@ from experiments.command import ended
 from experiments.comparison_report import BUDGETS
 from experiments.kernel_cases import target
 from experiments.method_comparison import OUT, applies, suited
+from search.knobs import Config
 from search.methods import METHODS
 from tvm_bridge import Local, TuneResult, networks, tune
 from tvm_bridge.arguments import Parser, positive
 from tvm_bridge.task import Task, task_of
 
 TRIALS = 128
+ROUNDS = 5
+"""How often a judged kernel is measured; the median counts."""
+
+FOLDER = OUT / "llvm"
+TUNINGS, JUDGEMENTS = FOLDER / "tunings.jsonl", FOLDER / "judgements.jsonl"
+
+HISTORIES = ("none", "same")
 LAYERS = (
     ("resnet-18", "rb1-conv1"),
     ("resnet-18", "rb3-conv2"),
@@ -64,9 +77,7 @@ class Tuning:
     @property
     def path(self) -> Path:
         """The log of its measurements."""
-        return (
-            OUT / "llvm" / f"{self.cores}-cores" / f"{self.network}-{self.layer}-{self.method}-{self.history}-{self.seed}.jsonl"
-        )
+        return FOLDER / f"{self.cores}-cores" / f"{self.network}-{self.layer}-{self.method}-{self.history}-{self.seed}.jsonl"
 
     @property
     def taught(self) -> list[Path]:
@@ -85,7 +96,7 @@ class Tuning:
     def line(self) -> dict:
         """Tune, and say what came of it."""
         task = self.task
-        with Local(repeat=3, min_repeat_ms=30) as measurer:
+        with measuring() as measurer:
             device = measurer.device(task)
             result = tune(
                 task,
@@ -97,31 +108,47 @@ class Tuning:
                 measurer=measurer,
                 progress=False,
             )
-        with Local(repeat=9) as careful:
-            ((_, again),) = careful.stream(task, [result.best.config])
         return {
             **{"tasks": "llvm", "device": device, "cores": self.cores, "task": task.label, "history": self.history},
-            **{"method": self.method, "seed": self.seed, "best": best_so_far(task, result)},
-            "judged": task.gflops(again.cost) if again.ok else 0.0,
+            **{"network": self.network, "layer": self.layer, "method": self.method, "seed": self.seed},
+            "incumbents": incumbents(result),
             "seconds": round(result.seconds_searching, 2),
             "measuring": round(result.seconds_measuring, 2),
         }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is not in the log yet; returns the exit code."""
+    """Run what is not in the logs yet; returns the exit code."""
     parser = Parser(prog="llvm_comparison", description="Search methods on this machine's CPU.")
+    parser.add_argument("stages", nargs="+", choices=("tune", "judge"), metavar="STAGE", help="tune, judge")
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS), metavar="METHOD")
+    parser.add_argument("--histories", nargs="+", choices=HISTORIES, default=list(HISTORIES), metavar="HISTORY")
     parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--cores", type=positive, required=True, help="of how many cores the kernels make use")
     arguments = parser.parse_args(argv)
 
     def work() -> int:
-        wanted = [each for each in tunings(arguments.seeds, arguments.cores) if each.method in arguments.methods]
-        log.extend(OUT / "llvm.jsonl", lambda known: _lines(wanted, {_key(line) for line in known}))
+        if "tune" in arguments.stages:
+            wanted = [
+                each
+                for each in tunings(arguments.seeds, arguments.cores)
+                if each.method in arguments.methods and each.history in arguments.histories
+            ]
+            log.extend(TUNINGS, lambda known: _tuned(wanted, {_key(line) for line in known}))
+        if "judge" in arguments.stages:
+            lines = [line for line in log.read(TUNINGS) if line["cores"] == arguments.cores]
+            log.extend(JUDGEMENTS, lambda known: _judged(lines, {_judgement(line) for line in known}))
+            path = OUT / "llvm.jsonl"
+            path.unlink(missing_ok=True)  # it follows from the logs
+            log.append(path, *judged(lines, log.read(JUDGEMENTS)))
         return 0
 
-    return ended("llvm_comparison", work, f"{OUT} keeps what was found, the same command goes on")
+    return ended("llvm_comparison", work, f"{FOLDER} keeps what was found, the same command goes on")
+
+
+def measuring() -> Local:
+    """What tunes and what judges: three times of 30 ms each."""
+    return Local(repeat=3, min_repeat_ms=30)
 
 
 def tunings(seeds: int, cores: int) -> Iterator[Tuning]:
@@ -130,30 +157,68 @@ def tunings(seeds: int, cores: int) -> Iterator[Tuning]:
         for network, layer in LAYERS:
             yield Tuning(network, layer, "random", "none", seed, cores)
         for network, layer in LAYERS:
-            for history in ("none", "same"):
+            for history in HISTORIES:
                 for method in METHODS:
                     if method != "random" and applies(method, history):
                         yield Tuning(network, layer, method, history, seed, cores)
 
 
-def best_so_far(task: Task, result: TuneResult) -> list[float]:
-    """The best GFLOPS after each budget up to `TRIALS`, the default schedule left out."""
-    measured = [record.measurement for record in result.records if record.config is not None]
-    best = np.maximum.accumulate([task.gflops(each.cost) if each.ok else 0.0 for each in measured])
-    return [round(float(best[min(budget, len(best)) - 1]), 2) for budget in BUDGETS if budget <= TRIALS]
+def incumbents(result: TuneResult) -> list[Config | None]:
+    """The best configuration after each budget up to `TRIALS`, the default schedule left out; None while all have failed."""
+    measured = [record for record in result.records if record.config is not None]
+    costs = np.array([record.measurement.cost if record.measurement.ok else np.inf for record in measured])
+    best = [int(np.argmin(costs[:budget])) for budget in BUDGETS if budget <= TRIALS]
+    return [measured[place].config if np.isfinite(costs[place]) else None for place in best]
+
+
+def judged(lines: Sequence[dict], judgements: Iterable[dict]) -> list[dict]:
+    """The tunings with the GFLOPS of their incumbents: the median of all rounds, 0 where there is no incumbent."""
+    rounds: dict[tuple, list[float]] = defaultdict(list)
+    for line in judgements:
+        rounds[_judgement(line)[:-1]].append(line["gflops"])
+
+    def gflops(line: dict, config: Config | None) -> float:
+        return 0.0 if config is None else round(float(np.median(rounds[line["cores"], line["task"], _spelled(config)])), 2)
+
+    best = [[gflops(line, config) for config in line["incumbents"]] for line in lines]
+    return [{**line, "best": each, "judged": each[-1]} for line, each in zip(lines, best, strict=True)]
 
 
 def _key(line: dict) -> tuple:
     return line["task"], line["method"], line["history"], line["seed"], line["cores"]
 
 
-def _lines(wanted: Iterable[Tuning], done: set[tuple]) -> Iterator[dict]:
+def _judgement(line: dict) -> tuple:
+    return line["cores"], line["task"], _spelled(line["config"]), line["round"]
+
+
+def _spelled(config: Config) -> str:
+    return json.dumps(config, sort_keys=True)
+
+
+def _tuned(wanted: Iterable[Tuning], done: set[tuple]) -> Iterator[dict]:
     for tuning in wanted:
         if (f"{tuning.network} {tuning.layer}", tuning.method, tuning.history, tuning.seed, tuning.cores) not in done:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
                 line = alone.submit(tuning.line).result()
             print(line, file=sys.stderr, flush=True)
             yield line
+
+
+def _judged(lines: Iterable[dict], done: set[tuple]) -> Iterator[dict]:
+    layers: dict[Tuning, dict[str, Config]] = defaultdict(dict)
+    for line in lines:
+        found = layers[Tuning(line["network"], line["layer"], "", "none", 0, line["cores"])]
+        found.update({_spelled(config): config for config in line["incumbents"] if config is not None})
+    for layer, found in layers.items():
+        with measuring() as measurer:
+            for turn in range(ROUNDS):
+                begun = {"cores": layer.cores, "task": layer.task.label, "round": turn}
+                configs = [config for config in found.values() if _judgement({**begun, "config": config}) not in done]
+                for place, again in measurer.stream(layer.task, configs):
+                    gflops = layer.task.gflops(again.cost) if again.ok else 0.0
+                    yield {**begun, "config": configs[place], "gflops": round(gflops, 3)}
+        print(f"{layer.network} {layer.layer}: {len(found)} kernels", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

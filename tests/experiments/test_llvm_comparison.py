@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from experiments import llvm_comparison
-from experiments.llvm_comparison import LAYERS, Tuning, best_so_far, tunings
+from experiments.llvm_comparison import LAYERS, ROUNDS, Tuning, incumbents, judged, tunings
 from experiments.method_comparison import suited
 from tvm_bridge.measure.base import ErrorCategory, Measurement
 
@@ -21,7 +21,7 @@ def test_random_search_comes_first_and_a_seed_is_done_before_the_next():
 
 
 def test_history_is_random_search_on_the_other_layers_with_the_same_seed(tmp_path, monkeypatch):
-    monkeypatch.setattr(llvm_comparison, "OUT", tmp_path)
+    monkeypatch.setattr(llvm_comparison, "FOLDER", tmp_path)
     logs = {layer: Tuning(*layer, "random", "none", 3, 1).path for layer in LAYERS}
     next(iter(logs.values())).parent.mkdir(parents=True)
     for path in logs.values():
@@ -43,12 +43,50 @@ def test_dgp_transfer_has_its_proportion_of_the_budget():
     assert suited("gga", 128) == {}
 
 
-def test_the_best_so_far_leaves_the_default_and_failures_out():
-    task = SimpleNamespace(gflops=lambda seconds: 1 / seconds)
-    measured = [
-        Measurement((0.001,)),
-        Measurement((), ErrorCategory.RUN_TIMEOUT, "no"),
-        *[Measurement((1 / n,)) for n in range(1, 9)],
+def test_incumbents_are_the_best_after_each_budget_without_the_default_and_failures():
+    costs = [0.001, *[None] * 9, *[1 / n for n in range(1, 9)], 0.5]  # of the default schedule, of failures, of others
+    records = [
+        SimpleNamespace(
+            config=None if n == 0 else {"tile": n},
+            measurement=Measurement((), ErrorCategory.RUN_TIMEOUT, "no") if cost is None else Measurement((cost,)),
+        )
+        for n, cost in enumerate(costs)
     ]
-    records = [SimpleNamespace(config=None if n == 0 else {}, measurement=each) for n, each in enumerate(measured)]
-    assert best_so_far(task, SimpleNamespace(records=records)) == pytest.approx([7, 8, 8, 8, 8])
+    assert incumbents(SimpleNamespace(records=records)) == [None, *[{"tile": n} for n in (16, 17, 17, 17)]]
+
+
+def test_a_tuning_is_worth_what_its_incumbents_are_when_measured_again():
+    fast, slow = {"tile": [1, 2]}, {"tile": [2, 1]}
+    tuning = {"cores": 1, "task": "layer"}
+    judgements = [
+        {**tuning, "config": config, "round": number, "gflops": gflops}
+        for config, each in ((fast, (9.0, 1.0, 8.0)), (slow, (3.0, 3.0, 50.0)))
+        for number, gflops in enumerate(each)
+    ]
+    judgements.append({**tuning, "cores": 2, "config": slow, "round": 0, "gflops": 99.0})
+    line = {**tuning, "incumbents": [None, fast, slow, slow, fast]}
+    (found,) = judged([line], judgements)
+    assert (found["best"], found["judged"]) == ([0.0, 8.0, 3.0, 3.0, 8.0], 8.0)
+
+
+def test_judging_measures_every_incumbent_in_turns_and_goes_on_where_it_was_stopped(monkeypatch):
+    class Measured:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+        def stream(self, task, configs):
+            yield from ((place, Measurement((0.001,))) for place in reversed(range(len(configs))))
+
+    monkeypatch.setattr(llvm_comparison, "measuring", Measured)
+    network, layer = LAYERS[0]
+    lines = [
+        {"network": network, "layer": layer, "cores": 1, "incumbents": [None, {"tile": first}, {"tile": 3}]} for first in (1, 2)
+    ]
+    every = list(llvm_comparison._judged(lines, set()))
+    assert [line["config"]["tile"] for line in every] == [2, 3, 1] * ROUNDS
+    assert [line["round"] for line in every] == [turn for turn in range(ROUNDS) for _ in range(3)]
+    done = {llvm_comparison._judgement(line) for line in every[:4]}
+    assert list(llvm_comparison._judged(lines, done)) == every[4:]
