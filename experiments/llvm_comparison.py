@@ -10,7 +10,8 @@ a history tune once more with one: what random search measured of the other laye
 `judge`: what each tuning held best after each budget is measured again, all of a layer in turns, `ROUNDS` times: of many noisy
 times the least is luck. Writes `out/method_comparison/llvm.jsonl`, which the report reads.
 
-Both append to logs in `out/method_comparison/llvm` and go on where they were stopped, within a tuning too.
+Both append to logs in `out/method_comparison/llvm` and go on where they were stopped, within a tuning too. A layer that has
+new incumbents is judged anew as a whole: what was measured on another day is not compared.
 """
 
 from __future__ import annotations
@@ -172,13 +173,15 @@ def incumbents(result: TuneResult) -> list[Config | None]:
 
 
 def judged(lines: Sequence[dict], judgements: Iterable[dict]) -> list[dict]:
-    """The tunings with the GFLOPS of their incumbents: the median of all rounds, 0 where there is no incumbent."""
-    rounds: dict[tuple, list[float]] = defaultdict(list)
+    """The tunings with the GFLOPS of their incumbents: the median of the last rounds, 0 where there is no incumbent."""
+    last: dict[tuple, dict[int, float]] = defaultdict(dict)
     for line in judgements:
-        rounds[_judgement(line)[:-1]].append(line["gflops"])
+        last[_judgement(line)[:-1]][line["round"]] = line["gflops"]
 
     def gflops(line: dict, config: Config | None) -> float:
-        return 0.0 if config is None else round(float(np.median(rounds[line["cores"], line["task"], _spelled(config)])), 2)
+        if config is None:
+            return 0.0
+        return round(float(np.median(list(last[line["cores"], line["task"], _spelled(config)].values()))), 2)
 
     best = [[gflops(line, config) for config in line["incumbents"]] for line in lines]
     return [{**line, "best": each, "judged": each[-1]} for line, each in zip(lines, best, strict=True)]
@@ -211,13 +214,14 @@ def _judged(lines: Iterable[dict], done: set[tuple]) -> Iterator[dict]:
         found = layers[Tuning(line["network"], line["layer"], "", "none", 0, line["cores"])]
         found.update({_spelled(config): config for config in line["incumbents"] if config is not None})
     for layer, found in layers.items():
+        configs, named = list(found.values()), {"cores": layer.cores, "task": layer.task.label}
+        every = [[{**named, "round": turn, "config": config} for config in configs] for turn in range(ROUNDS)]
+        if done.issuperset(_judgement(begun) for turn in every for begun in turn):
+            continue
         with measuring() as measurer:
-            for turn in range(ROUNDS):
-                begun = {"cores": layer.cores, "task": layer.task.label, "round": turn}
-                configs = [config for config in found.values() if _judgement({**begun, "config": config}) not in done]
+            for turn in every:
                 for place, again in measurer.stream(layer.task, configs):
-                    gflops = layer.task.gflops(again.cost) if again.ok else 0.0
-                    yield {**begun, "config": configs[place], "gflops": round(gflops, 3)}
+                    yield {**turn[place], "gflops": round(layer.task.gflops(again.cost), 3) if again.ok else 0.0}
         print(f"{layer.network} {layer.layer}: {len(found)} kernels", file=sys.stderr, flush=True)
 
 

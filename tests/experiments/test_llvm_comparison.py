@@ -63,13 +63,14 @@ def test_a_tuning_is_worth_what_its_incumbents_are_when_measured_again():
         for config, each in ((fast, (9.0, 1.0, 8.0)), (slow, (3.0, 3.0, 50.0)))
         for number, gflops in enumerate(each)
     ]
+    judgements = [{**each, "gflops": 1000.0} for each in judgements] + judgements  # of another day
     judgements.append({**tuning, "cores": 2, "config": slow, "round": 0, "gflops": 99.0})
     line = {**tuning, "incumbents": [None, fast, slow, slow, fast]}
     (found,) = judged([line], judgements)
     assert (found["best"], found["judged"]) == ([0.0, 8.0, 3.0, 3.0, 8.0], 8.0)
 
 
-def test_judging_measures_every_incumbent_in_turns_and_goes_on_where_it_was_stopped(monkeypatch):
+def test_judging_measures_all_incumbents_of_a_layer_in_turns_and_anew_if_one_is_new(monkeypatch):
     class Measured:
         def __enter__(self):
             return self
@@ -88,5 +89,6 @@ def test_judging_measures_every_incumbent_in_turns_and_goes_on_where_it_was_stop
     every = list(llvm_comparison._judged(lines, set()))
     assert [line["config"]["tile"] for line in every] == [2, 3, 1] * ROUNDS
     assert [line["round"] for line in every] == [turn for turn in range(ROUNDS) for _ in range(3)]
-    done = {llvm_comparison._judgement(line) for line in every[:4]}
-    assert list(llvm_comparison._judged(lines, done)) == every[4:]
+    done = {llvm_comparison._judgement(line) for line in every}
+    assert list(llvm_comparison._judged(lines, done)) == []
+    assert list(llvm_comparison._judged(lines, done - {llvm_comparison._judgement(every[4])})) == every
