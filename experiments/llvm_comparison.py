@@ -8,7 +8,8 @@ earlier one has compiled are in the user's cache, as for any user: whoever comes
 a history tune once more with one: what random search measured of the other layers with the same seed.
 
 `judge`: what each tuning held best after each budget is measured again, all of a layer in turns, `ROUNDS` times: of many noisy
-times the least is luck. Writes `out/method_comparison/llvm.jsonl`, which the report reads.
+times the least is luck. Writes `out/method_comparison/llvm.jsonl`, the tunings with so many cores, which the report reads.
+Stop by Ctrl-C: a tuning whose parent is killed goes on, and disturbs what is measured next.
 
 Both append to logs in `out/method_comparison/llvm` and go on where they were stopped, within a tuning too. A layer that has
 new incumbents is judged anew as a whole: what was measured on another day is not compared.

@@ -1,7 +1,7 @@
 """How long `gausstune` thinks in a tuning of 256 measurements on this machine's CPU, and what part of the tuning that is.
 
-Of a search alone, in a warm process, every measurement a formula; and of a tuning as a user calls it, whose thinking includes
-what JAX traces and loads. Run `pytest tests/benchmarks/test_thinking_speed.py --benchmark-only`; a tuning takes minutes.
+Of a search alone, every measurement a formula; and of a tuning, every measurement real. The process is warm: a new one also
+traces and loads what JAX compiles. Run `pytest tests/benchmarks/test_thinking_speed.py --benchmark-only`; that takes minutes.
 """
 
 import time
