@@ -111,16 +111,20 @@ def ablations(lines: Iterable[Mapping]) -> dict[tuple[str, str], list[Mapping]]:
     for line in filter(_ablated, lines):
         settings[line["tasks"], line["history"]].append(line)
     for setting, group in settings.items():
-        names = {line["method"].partition(",")[0] for line in group}
+        names = {whole(line["method"]) for line in group}
         runs = {(line["device"], line["task"], line["seed"]) for line in group}
-        whole = (line for line in lines if line["method"] in names and (line["tasks"], line["history"]) == setting)
-        group.extend(line for line in whole if (line["device"], line["task"], line["seed"]) in runs)
+        unchanged = (line for line in lines if line["method"] in names and (line["tasks"], line["history"]) == setting)
+        group.extend(line for line in unchanged if (line["device"], line["task"], line["seed"]) in runs)
     return settings
 
 
+def whole(name: str) -> str:
+    """The method of which an ablation changes an ingredient: "gausstune" of "gausstune, batches of 64"."""
+    return name.partition(",")[0]
+
+
 def _ablated(line: Mapping) -> bool:
-    """Whether a method's name says what was changed: "gausstune, batches of 64"."""
-    return "," in line["method"]
+    return whole(line["method"]) != line["method"]
 
 
 def shares(lines: Iterable[Mapping]) -> list[dict]:

@@ -17,7 +17,6 @@ new incumbents is judged anew as a whole: what was measured on another day is no
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 from collections import defaultdict
@@ -33,7 +32,7 @@ from experiments import log
 from experiments.command import ended
 from experiments.comparison_report import BUDGETS
 from experiments.kernel_cases import target
-from experiments.method_comparison import OUT, applies, suited
+from experiments.method_comparison import ABLATIONS, OUT, UNTAUGHT, applies, compared
 from search.knobs import Config
 from search.methods import METHODS
 from tvm_bridge import Local, TuneResult, networks, tune
@@ -79,7 +78,8 @@ class Tuning:
     @property
     def path(self) -> Path:
         """The log of its measurements."""
-        return FOLDER / f"{self.cores}-cores" / f"{self.network}-{self.layer}-{self.method}-{self.history}-{self.seed}.jsonl"
+        method = self.method.replace(", ", "-").replace(" ", "-")
+        return FOLDER / f"{self.cores}-cores" / f"{self.network}-{self.layer}-{method}-{self.history}-{self.seed}.jsonl"
 
     @property
     def taught(self) -> list[Path]:
@@ -102,7 +102,7 @@ class Tuning:
             device = measurer.device(task)
             result = tune(
                 task,
-                method=functools.partial(METHODS[self.method], **suited(self.method, TRIALS)),
+                method=compared(self.method, TRIALS),
                 trials=TRIALS,
                 log=self.path,
                 seed=self.seed,
@@ -123,7 +123,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run what is not in the logs yet; returns the exit code."""
     parser = Parser(prog="llvm_comparison", description="Search methods on this machine's CPU.")
     parser.add_argument("stages", nargs="+", choices=("tune", "judge"), metavar="STAGE", help="tune, judge")
-    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS), metavar="METHOD")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=(*METHODS, *ABLATIONS, *UNTAUGHT),
+        default=list(METHODS),
+        metavar="METHOD",
+        help='all, or those named; ablations too: "gausstune, random start"',
+    )
     parser.add_argument("--histories", nargs="+", choices=HISTORIES, default=list(HISTORIES), metavar="HISTORY")
     parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--cores", type=positive, required=True, help="of how many cores the kernels make use")
@@ -131,11 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         if "tune" in arguments.stages:
-            wanted = [
-                each
-                for each in tunings(arguments.seeds, arguments.cores)
-                if each.method in arguments.methods and each.history in arguments.histories
-            ]
+            every = tunings(arguments.methods, arguments.seeds, arguments.cores)
+            wanted = [each for each in every if each.history in arguments.histories]
             log.extend(TUNINGS, lambda known: _tuned(wanted, {_key(line) for line in known}))
         if "judge" in arguments.stages:
             lines = [line for line in log.read(TUNINGS) if line["cores"] == arguments.cores]
@@ -153,14 +157,15 @@ def measuring() -> Local:
     return Local(repeat=3, min_repeat_ms=30)
 
 
-def tunings(seeds: int, cores: int) -> Iterator[Tuning]:
+def tunings(methods: Sequence[str], seeds: int, cores: int) -> Iterator[Tuning]:
     """Every tuning, random search first: it is the others' history. A seed is done before the next one is begun."""
     for seed in range(seeds):
-        for network, layer in LAYERS:
-            yield Tuning(network, layer, "random", "none", seed, cores)
+        if "random" in methods:
+            for network, layer in LAYERS:
+                yield Tuning(network, layer, "random", "none", seed, cores)
         for network, layer in LAYERS:
             for history in HISTORIES:
-                for method in METHODS:
+                for method in methods:
                     if method != "random" and applies(method, history):
                         yield Tuning(network, layer, method, history, seed, cores)
 

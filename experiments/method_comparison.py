@@ -13,9 +13,10 @@ sources. `run` appends to `out/method_comparison/*.jsonl` and goes on where it w
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +25,10 @@ import numpy as np
 
 from experiments import comparison_report, log
 from experiments.command import ended
-from experiments.comparison_report import BUDGETS, HISTORY
+from experiments.comparison_report import BUDGETS, HISTORY, whole
 from experiments.recorded import Recorded, pools, tables
 from search import Source, run
-from search.driver import Batch
+from search.driver import Batch, Search
 from search.methods import METHODS, find, learns_from_history
 from surrogates import ExactGP, SparseGP
 from tvm_bridge.arguments import Parser, positive
@@ -87,18 +88,16 @@ def _key(line: dict) -> tuple:
 
 def _runs(arguments, done: set[tuple]) -> Iterator[dict]:
     every = tables() if arguments.tasks == "tables" else [*pools("gtx1650"), *pools("rtx3080")]
-    methods = [name for name in arguments.methods if applies(name, arguments.history)]
-    if arguments.ablations:
-        methods = [*ABLATIONS, *(UNTAUGHT if arguments.history != "none" else ())]
+    named = [*ABLATIONS, *UNTAUGHT] if arguments.ablations else arguments.methods
+    methods = [name for name in named if applies(name, arguments.history)]
     for task in every[:: arguments.every]:
         for name in methods:
             for seed in range(arguments.seeds):
                 if (task.device, task.name, name, seed) in done:
                     continue
                 history = _history(task, every, arguments.history, seed)
-                options = {**ABLATIONS, **UNTAUGHT}.get(name, suited(name, max(BUDGETS)))
-                options = options | ({"history": history} if history else {})
-                search = find(name.partition(",")[0])(task.source.space, key=jax.random.key(seed), **options)
+                taught = {"history": history} if history else {}
+                search = compared(name, max(BUDGETS))(task.source.space, key=jax.random.key(seed), **taught)
                 best, seconds = _best_so_far(task, search)
                 yield {
                     **{"tasks": arguments.tasks, "device": task.device, "task": task.name, "history": arguments.history},
@@ -107,14 +106,20 @@ def _runs(arguments, done: set[tuple]) -> Iterator[dict]:
         print(f"{task.device} {task.name}: {', '.join(methods)}", file=sys.stderr, flush=True)
 
 
-def suited(name: str, trials: int) -> dict[str, int]:
-    """What differs from a method's defaults for a budget: of `dgp-transfer` the ICCV paper's proportion, 3 to 1."""
-    return {"tuning_set": trials * 3 // 4, "deployed": trials // 4} if name == "dgp-transfer" else {}
+def compared(name: str, trials: int) -> Callable[..., Search]:
+    """A method by its name, or with the ingredient changed that an ablation's name says.
+
+    Its settings are its defaults but of `dgp-transfer`, which has the ICCV paper's proportion, 3 to 1, of a budget of `trials`.
+    """
+    settings = {"dgp-transfer": {"tuning_set": trials * 3 // 4, "deployed": trials // 4}, **ABLATIONS, **UNTAUGHT}
+    return functools.partial(find(whole(name)), **settings.get(name, {}))
 
 
 def applies(name: str, history: str) -> bool:
-    """Whether a method can be run: with a history those that learn from it, without one those that need none."""
-    return learns_from_history(METHODS[name]) if history != "none" else name != "dgp-transfer"
+    """Whether a method or ablation can be run: with a history if it learns from one, without if it needs none."""
+    if history == "none":
+        return name != "dgp-transfer" and name not in UNTAUGHT
+    return learns_from_history(METHODS[whole(name)])
 
 
 def _best_so_far(task: Recorded, search) -> tuple[list[float], float]:

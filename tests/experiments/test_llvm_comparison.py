@@ -6,12 +6,12 @@ import pytest
 
 from experiments import llvm_comparison
 from experiments.llvm_comparison import LAYERS, ROUNDS, Tuning, incumbents, judged, tunings
-from experiments.method_comparison import suited
+from search.methods import METHODS
 from tvm_bridge.measure.base import ErrorCategory, Measurement
 
 
 def test_random_search_comes_first_and_a_seed_is_done_before_the_next():
-    every = list(tunings(2, 1))
+    every = list(tunings(list(METHODS), 2, 1))
     assert [each.seed for each in every] == sorted(each.seed for each in every)
     for seed in range(2):
         ours = [each for each in every if each.seed == seed]
@@ -38,9 +38,13 @@ def test_the_task_has_the_cores_that_were_asked_for():
     assert dict(Tuning(*LAYERS[0], "random", "none", 0, 1).task.target.attributes)["num-cores"] == 1
 
 
-def test_dgp_transfer_has_its_proportion_of_the_budget():
-    assert suited("dgp-transfer", 128) == {"tuning_set": 96, "deployed": 32}
-    assert suited("gga", 128) == {}
+def test_an_ablation_alone_has_logs_of_its_own_and_those_of_history_need_one():
+    without, with_history = "gausstune, random start", "gausstune, nothing replayed"
+    every = list(tunings([without, with_history], 1, 1))
+    assert len({each.path for each in every}) == len(every) == 3 * len(LAYERS)
+    assert {each.history for each in every if each.method == with_history} == {"same"}
+    assert all(each.path.name.startswith(f"{each.network}-{each.layer}-gausstune-") for each in every)
+    assert not any(" " in each.path.name for each in every)
 
 
 def test_incumbents_are_the_best_after_each_budget_without_the_default_and_failures():

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from experiments.method_comparison import TAUGHT, _best_so_far, _history
+from experiments.method_comparison import ABLATIONS, TAUGHT, UNTAUGHT, _best_so_far, _history, applies, compared
 from experiments.recorded import Recorded
 from search import KnobSpace, Option, Source
+from search.methods import METHODS
 from search.methods.grid import grid_search
 
 SPACE = KnobSpace([Option("a", tuple(range(30))), Option("b", tuple(range(20)))])
@@ -38,3 +39,17 @@ def test_the_best_so_far_never_falls_and_ends_at_the_end():
     assert best == sorted(best)
     assert 0 < best[0] <= best[-1] <= 1
     assert seconds > 0
+
+
+def test_dgp_transfer_has_its_proportion_of_the_budget_and_an_ablation_its_change():
+    assert compared("dgp-transfer", 128).keywords == {"tuning_set": 96, "deployed": 32}
+    assert compared("gga", 128).keywords == {}
+    random_start = compared("gausstune, random start", 128)
+    assert (random_start.func, random_start.keywords) == (METHODS["gausstune"], {"diverse": False})
+
+
+def test_what_needs_a_history_is_run_with_one():
+    assert not any(applies(name, "none") for name in (*UNTAUGHT, "dgp-transfer"))
+    assert all(applies(name, "same") for name in (*UNTAUGHT, *ABLATIONS, "dgp-transfer"))
+    assert applies("random", "none")
+    assert not applies("random", "same")
