@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,10 @@ from experiments.command import pyplot
 
 RESULTS = Path(__file__).parent / "results"
 BUDGETS = (8, 16, 32, 64, 128, 256)
+SUMMARY = (16, 32, 64, 128)
+FEW = 10
+"""Of up to so many tasks, each has a row of its own."""
+
 TASKS = {"tables": "exhaustive tables", "pools": "recorded pools", "llvm": "layers on this CPU"}
 HISTORY = {
     "none": "no history",
@@ -70,30 +74,54 @@ def summary(
 
     - `curves`: those of each setting, tasks and history; `compared`: the tasks that they are of.
     """
-    budgets = (16, 32, 64, 128)
     rows = []
     for (tasks, history), methods in curves.items():
         if ours not in methods or len(methods) == 1:
             continue
-        means = {method: curve.mean(axis=0) for method, curve in methods.items()}
-        cells = []
-        for place in map(BUDGETS.index, budgets):
-            other = max((method for method in means if method != ours), key=lambda method: means[method][place])
-            cells.append(f"{means[ours][place]:.3f} / {means[other][place]:.3f} {other}")
         level = curves.get((tasks, "none"), {}).get("autotvm")
         soon = ""
         if level is not None and level.shape[1] == len(BUDGETS) and compared[tasks, history] == compared[tasks, "none"]:
             needed = [reached(curve, goal) for curve, goal in zip(methods[ours], level[:, -1], strict=True)]
             soon = f"{np.median(needed):.0f}"
-        rows.append(f"| {TASKS[tasks]} | {HISTORY[history]} | {' | '.join(cells)} | {soon} |")
+        beside = _beside_best({method: curve.mean(axis=0) for method, curve in methods.items()}, ours)
+        rows.append(f"| {TASKS[tasks]} | {HISTORY[history]} | {beside} | {soon} |")
     return [
         f"## {ours} / the best other method",
         "",
-        f"| tasks | history | {' | '.join(map(str, budgets))} | to autotvm's 256 |",
-        "|---" * (len(budgets) + 3) + "|",
+        f"| tasks | history | {' | '.join(map(str, SUMMARY))} | to autotvm's 256 |",
+        "|---" * (len(SUMMARY) + 3) + "|",
         *rows,
         "",
     ]
+
+
+def by_task(curves: Curves, tasks: Sequence[tuple[str, str]], ours: str = "gausstune") -> list[str]:
+    """The same of each task of a setting, given by device and name."""
+    if ours not in curves or len(curves) == 1:
+        return []
+    several = len({device for device, _ in tasks}) > 1
+    rows = [
+        f"| {task}{several * f' on {device}'} "
+        f"| {_beside_best({method: curve[place] for method, curve in curves.items()}, ours)} |"
+        for place, (device, task) in enumerate(tasks)
+    ]
+    return [
+        f"{ours} / the best other method, by task.",
+        "",
+        f"| task | {' | '.join(map(str, SUMMARY))} |",
+        "|---" * (len(SUMMARY) + 1) + "|",
+        *rows,
+        "",
+    ]
+
+
+def _beside_best(best: Mapping[str, Float[np.ndarray, " budgets"]], ours: str) -> str:
+    """Cells of a table, one for each budget of `SUMMARY`."""
+    cells = []
+    for place in map(BUDGETS.index, SUMMARY):
+        other = max((method for method in best if method != ours), key=lambda method: best[method][place])
+        cells.append(f"{best[ours][place]:.3f} / {best[other][place]:.3f} {other}")
+    return " | ".join(cells)
 
 
 def reached(curve: Float[np.ndarray, " budgets"], level: float) -> float:
@@ -183,6 +211,7 @@ def _section(setting: tuple[str, str], curves: Curves, lines: Iterable[Mapping],
             "|---" * (len(budgets) + 3) + "|",
             *rows,
             "",
+            *(by_task(curves, common_tasks(lines)) if tasks <= FEW and not kind else []),
             *(_judged(lines) if setting[0] == "llvm" else []),
         ]
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.comparison_report import BUDGETS, ablations, curves_of, reached, shares, summary
+from experiments.comparison_report import BUDGETS, ablations, by_task, curves_of, reached, shares, summary
 
 
 def line(method: str, task: str, seed: int, best: float) -> dict:
@@ -41,3 +41,12 @@ def test_the_summary_names_the_best_other_method():
     curves = {"gausstune": 1.5 * rising, "random": 0.5 * rising, "autotvm": rising}
     text = "\n".join(summary({("tables", "none"): curves}, {("tables", "none"): [("gpu", "one")]}))
     assert "| 0.300 / 0.200 autotvm | 0.450 / 0.300 autotvm | 0.600 / 0.400 autotvm | 0.750 / 0.500 autotvm | 64 |" in text
+
+
+def test_each_task_names_its_own_best_other_method():
+    flat = np.ones((2, len(BUDGETS)))
+    curves = {"gausstune": 0.5 * flat, "random": flat * [[0.6], [0.1]], "autotvm": flat * [[0.2], [0.4]]}
+    one, two = by_task(curves, [("gpu", "one"), ("gpu", "two")])[4:6]
+    assert one.startswith("| one | 0.500 / 0.600 random |")
+    assert two.startswith("| two | 0.500 / 0.400 autotvm |")
+    assert "| one on gpu |" in "\n".join(by_task(curves, [("gpu", "one"), ("other", "one")]))
