@@ -82,14 +82,14 @@ def lessons(history: Sequence[Source], recipe: ExactGP, *, limit: int, most: int
 
 
 def stacked(taught: Sequence[Lesson], whole: Surrogate | None = None) -> Stacked | None:
-    """The lessons' processes and a model of them all, to be weighed as measurements bear them out; None if there are none."""
-    models: list[Surrogate] = [] if whole is None else [whole]
-    merits = [1.0] * len(models)
-    for lesson in taught:
-        if lesson.process is not None:
-            models.append(lesson.process)
-            merits.append(lesson.merit)
-    return Stacked(tuple(models), tuple(merits)) if models else None
+    """What others say, to be weighed as measurements bear it out: a model of them all, or the lessons' processes without one.
+
+    None if there are none. Processes of single tasks know nothing that a model of all does not, and would add their errors.
+    """
+    if whole is not None:
+        return Stacked((whole,))
+    heard = [(process, merit) for _, process, merit in taught if process is not None]
+    return Stacked(tuple(process for process, _ in heard), tuple(merit for _, merit in heard)) if heard else None
 
 
 def elites(

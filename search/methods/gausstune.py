@@ -29,7 +29,7 @@ FAVOURITES = 40_000
 HEARD, TASKS = 256, 8
 """Measurements of another task that a process of its own learns, and of how many tasks there is one.
 
-The cost of each is cubic, and all of them score all candidates of every batch.
+The cost of each is cubic, and where there is no model of the whole all of them score all candidates of every batch.
 """
 
 
@@ -61,10 +61,10 @@ def gausstune(
 
     Of a history, most of the first batch are the other tasks' best configurations, as far as this space has the very same; the
     other places take the favourites of a deep Gaussian process that learned all tasks, throughputs as shares of their task's
-    best. Later there are two beliefs. One knows this task alone. The other has heard of others: it weighs the deep process, if
-    there is one, and a process of each of the `TASKS` tasks that were measured most by how far this task bears them out, and
-    has a Gaussian process for what is left. Its part of a batch shrinks as measurements come in, down to one pick: a history
-    that misleads costs the first batches and one pick of each later one, and where a part of it misleads, the other is
+    best. Later there are two beliefs. One knows this task alone. The other has heard of others: it weighs the deep process, or
+    where none was needed a process of each of the `TASKS` tasks that were measured most, by how far this task bears them out,
+    and has a Gaussian process for what is left. Its part of a batch shrinks as measurements come in, down to one pick: a
+    history that misleads costs the first batches and one pick of each later one, and where a part of it misleads, the other is
     believed. Tasks whose measurements follow no rule are left out; see `search.transfer.lessons`.
 
     Throughputs are learned as square roots, in which a failure is just a 0.
@@ -78,7 +78,7 @@ def gausstune(
       fitted to the history; the history then is replayed only.
     - `process`: the Gaussian processes' recipe, of this task and of each other; None for `ExactGP()`.
     - `first`, `replayed`: configurations of the first batch, and the part of them that are other tasks' best.
-    - `apart`: whether each task of the history is judged and weighed by itself, or the model of the whole history.
+    - `apart`: whether the history's tasks are judged one by one, and are weighed so if there is no model of the whole.
     - `diverse`: whether the others of the first batch represent the space (BTED), or are drawn at random.
     - `batch`, `trusted`, `halving`: configurations of a later batch, and the part that the belief in the history picks, rounded
       up; it is halved after so many measurements, as AutoTVM's transfer is.

@@ -87,14 +87,13 @@ def test_sources_in_which_all_are_alike_have_no_process():
     assert stacked(taught) is None
 
 
-def test_what_is_stacked_are_the_processes_with_their_merits():
+def test_what_is_stacked_are_the_processes_with_their_merits_or_the_model_of_the_whole():
     taught = lessons([smooth(), smooth(noise=2.0), source(WHOLE, count=1)], ExactGP(), limit=64, most=9)
     model = stacked(taught)
     assert model.bases == tuple(lesson.process for lesson in taught[:2])
     assert model.merits == tuple(lesson.merit for lesson in taught[:2])
     whole = ExactGP()
-    assert stacked(taught, whole).bases == (whole, *model.bases)
-    assert stacked([], whole).merits == (1.0,)
+    assert stacked(taught, whole).bases == stacked([], whole).bases == (whole,)
 
 
 def test_the_sources_with_the_most_measurements_have_processes():
