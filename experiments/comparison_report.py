@@ -34,11 +34,11 @@ Curves = dict[str, Float[np.ndarray, "tasks budgets"]]
 
 def write(logs: Iterable[Path]) -> None:
     """Write `results/method_comparison.{md,json,png}` from logs of the experiment."""
-    lines = [line for path in logs for line in log.read(path)]
+    lines = shares(line for path in logs for line in log.read(path))
     if not lines:
         raise FileNotFoundError("logs: nothing was recorded yet; first run `method_comparison run --tasks tables`.")
     settings: dict[tuple[str, str], list[dict]] = defaultdict(list)
-    for line in shares(lines):
+    for line in lines:
         if not _ablated(line):
             settings[line["tasks"], line["history"]].append(line)
     RESULTS.mkdir(exist_ok=True)

@@ -7,9 +7,10 @@
 earlier one has compiled are in the user's cache, as for any user: whoever comes first takes seconds more. Those that learn from
 a history tune once more with one: what random search measured of the other layers with the same seed.
 
-`judge`: what each tuning held best after each budget is measured again, all of a layer in turns, `ROUNDS` times: of many noisy
-times the least is luck. Writes `out/method_comparison/llvm.jsonl`, the tunings with so many cores, which the report reads.
-Stop by Ctrl-C: a tuning whose parent is killed goes on, and disturbs what is measured next.
+`judge`: what each tuning held best after each budget is measured again, all of a layer in turns, `ROUNDS` times: of many
+configurations that are measured once, the best is in part the luckiest. Writes `out/method_comparison/llvm.jsonl`, the tunings
+with so many cores, which the report reads. Stop by Ctrl-C: a tuning whose parent is killed goes on, and disturbs what is
+measured next.
 
 Both append to logs in `out/method_comparison/llvm` and go on where they were stopped, within a tuning too. A layer that has
 new incumbents is judged anew as a whole: what was measured on another day is not compared.
@@ -41,7 +42,7 @@ from tvm_bridge.task import Task, task_of
 
 TRIALS = 128
 ROUNDS = 5
-"""How often a judged kernel is measured; the median counts."""
+"""How often a judged kernel is measured. The fastest counts: others' work on the machine only ever slows a kernel down."""
 
 FOLDER = OUT / "llvm"
 TUNINGS, JUDGEMENTS = FOLDER / "tunings.jsonl", FOLDER / "judgements.jsonl"
@@ -179,7 +180,7 @@ def incumbents(result: TuneResult) -> list[Config | None]:
 
 
 def judged(lines: Sequence[dict], judgements: Iterable[dict]) -> list[dict]:
-    """The tunings with the GFLOPS of their incumbents: the median of the last rounds, 0 where there is no incumbent."""
+    """The tunings with the GFLOPS of their incumbents: the fastest of the last rounds, 0 where there is no incumbent."""
     last: dict[tuple, dict[int, float]] = defaultdict(dict)
     for line in judgements:
         last[_judgement(line)[:-1]][line["round"]] = line["gflops"]
@@ -187,7 +188,7 @@ def judged(lines: Sequence[dict], judgements: Iterable[dict]) -> list[dict]:
     def gflops(line: dict, config: Config | None) -> float:
         if config is None:
             return 0.0
-        return round(float(np.median(list(last[line["cores"], line["task"], _spelled(config)].values()))), 2)
+        return round(max(last[line["cores"], line["task"], _spelled(config)].values()), 2)
 
     best = [[gflops(line, config) for config in line["incumbents"]] for line in lines]
     return [{**line, "best": each, "judged": each[-1]} for line, each in zip(lines, best, strict=True)]

@@ -64,7 +64,7 @@ def test_a_tuning_is_worth_what_its_incumbents_are_when_measured_again():
     tuning = {"cores": 1, "task": "layer"}
     judgements = [
         {**tuning, "config": config, "round": number, "gflops": gflops}
-        for config, each in ((fast, (9.0, 1.0, 8.0)), (slow, (3.0, 3.0, 50.0)))
+        for config, each in ((fast, (6.0, 1.0, 8.0)), (slow, (3.0, 2.0, 1.0)))
         for number, gflops in enumerate(each)
     ]
     judgements = [{**each, "gflops": 1000.0} for each in judgements] + judgements  # of another day
