@@ -96,7 +96,7 @@ def summary(
 
 
 def by_task(curves: Curves, tasks: Sequence[tuple[str, str]], ours: str = "gausstune") -> list[str]:
-    """The same of each task of a setting, given by device and name."""
+    """A table of a setting's tasks, given by device and name: our method's mean over seeds, and that of the best other one."""
     if ours not in curves or len(curves) == 1:
         return []
     several = len({device for device, _ in tasks}) > 1

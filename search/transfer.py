@@ -84,7 +84,7 @@ def lessons(history: Sequence[Source], recipe: ExactGP, *, limit: int, most: int
 def stacked(taught: Sequence[Lesson], whole: Surrogate | None = None) -> Stacked | None:
     """What others say, to be weighed as measurements bear it out: a model of them all, or the lessons' processes without one.
 
-    None if there are none. Beside a model of all tasks, those of single ones made the first choices worse on recorded layers.
+    None if there are none. A model of all tasks has learned what each says, and has no process of one beside it.
     """
     if whole is not None:
         return Stacked((whole,))
