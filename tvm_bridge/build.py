@@ -74,4 +74,13 @@ def default_schedules(module: Any, target: Target) -> Any:
 def compiled(functions: dict[str, Any], target: Target) -> Any:
     """Compile functions into one executable."""
     module = tvm.IRModule({name: function.with_attr("global_symbol", name) for name, function in functions.items()})
-    return tvm.compile(module, target=target.tvm)
+    with asynchronous_copies():
+        return tvm.compile(module, target=target.tvm)
+
+
+def asynchronous_copies() -> Any:
+    """The context in which kernels are compiled: what schedules mark as asynchronous copies become such.
+
+    TVM would look for transfers by a DMA engine first, which CUDA has none of: seconds for nothing, or a failure.
+    """
+    return tvm.transform.PassContext(config={"tirx.use_async_copy": True}, disabled_pass=["s_tir.LowerAsyncDMA"])

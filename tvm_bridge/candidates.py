@@ -28,6 +28,9 @@ LEAST = {
 }
 """The options that take any whole number from this one on. Others stand for what a template can do, and cannot do more."""
 
+ASKED_FOR = {"tensor_cores": (0,)}
+"""What a space has of knobs whose other options have to be asked for by naming them: those compute in less than float32."""
+
 MOST = (1 << 31) - 1
 """The largest number that a knob's table holds."""
 
@@ -76,13 +79,19 @@ def given(space: KnobSpace, candidates: Candidates) -> dict[str, tuple[Any, ...]
     return {name: new for name, (old, new) in options.items() if new != old}
 
 
+def unasked(space: KnobSpace, candidates: Candidates) -> dict[str, tuple[Any, ...]]:
+    """What is left of the knobs of `ASKED_FOR` that the space has and the candidates do not name."""
+    return {name: left for name, left in ASKED_FOR.items() if name in space.names and name not in candidates}
+
+
 def covering(space: KnobSpace, configs: Iterable[Config]) -> dict[str, tuple[Any, ...]]:
     """The candidates with which a template's space has these configurations: its own options, then the others in turn."""
     more: dict[str, dict[Any, None]] = {}
     for config in configs:
         for knob in space.knobs:
-            value = config.get(knob.name)
-            if isinstance(knob, Option) and value not in knob.values and may_have(knob, value):
+            value = config.get(knob.name, ASKED_FOR.get(knob.name, (None,))[0])
+            lacking = value not in ASKED_FOR.get(knob.name, getattr(knob, "values", ()))
+            if isinstance(knob, Option) and lacking and may_have(knob, value):
                 more.setdefault(knob.name, dict.fromkeys(knob.values))[value] = None
     return {name: tuple(values) for name, values in more.items()}
 

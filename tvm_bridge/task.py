@@ -180,13 +180,13 @@ def task_of(
     candidates: Candidates | None = None,
 ) -> Task:
     """The task of a workload on a target, with the space of the template registered for them, or other candidates in it."""
-    space = templates.space(workload, target, enlarged=enlarged)
-    options = other.given(space, candidates or {})
+    space, named = templates.space(workload, target, enlarged=enlarged), candidates or {}
+    options = other.given(space, named)
     return Task(
         workload.operator,
         workload.args,
         target,
-        other.replaced(space, options),
+        other.replaced(space, other.unasked(space, named) | options),
         flop=workload.flop,
         workload=workload,
         function=function,

@@ -14,12 +14,15 @@ from tvm_bridge.candidates import covering, given, replaced
 from tvm_bridge.history import sources
 from tvm_bridge.records import Record
 from tvm_bridge.replay import replay
-from tvm_bridge.task import task_of
+from tvm_bridge.task import task_of, task_recorded
 
 INCREMENTED = {"auto_unroll_max_step": (1000, 0, 512, 1500)}
 """More options, in an order that numbers all configurations otherwise."""
 
-REPORTED = {"num_thread_n": (4,), "num_thread_c": (4,), "layout": (0,)}
+REPORTED = {"num_thread_n": (4,), "num_thread_c": (4,)}
+"""The report's candidates; of the knobs that are not the report's, the others say nothing."""
+NOT_REPORTED = {"layout", "fetch_data", "fetch_weight", "row_padding", "stages", "split_reduction"}
+TENSOR_CORES = {"warps_f", "warps_p", "fragments_f", "fragments_p", "depth", "kernel_innermost", "tensor_cores"}
 
 
 def incremented():
@@ -38,12 +41,46 @@ def configs(space, count=16):
 )
 def test_spaces_of_the_reports_listings(weight, padding, size):
     shape = {"data": (1, 512, 7, 7), "weight": weight, "padding": padding, "target": RTX}
-    task = bridge.conv2d(**shape, enlarged=True, candidates=REPORTED)
+    enlarged = bridge.conv2d(**shape, enlarged=True).space
+    absent = {knob.name: (knob.absent,) for knob in enlarged.knobs if knob.name in NOT_REPORTED | TENSOR_CORES}
+    task = bridge.conv2d(**shape, enlarged=True, candidates=absent | REPORTED)
     assert task.space.size == size
-    assert len(task.space.names) == 13  # the report's twelve, and the layout
-    assert len(task.space.feature_names) == 25
+    assert set(task.space.names) - absent.keys() == {*bridge.conv2d(**shape).space.names, *REPORTED, "vthread_n", "vthread_c"}
     assert len(task.space.sample(jax.random.key(0), 8)) == 8
-    assert bridge.conv2d(**shape, enlarged=True).space.size == 32 * bridge.conv2d(**shape).space.size
+
+
+# What has to be asked for
+
+
+def test_tensor_cores_are_asked_for():
+    """An enlarged space is of float32 alone; naming the knob adds the rest, and changes no index."""
+    shape = {"data": (1, 16, 8, 8), "weight": (16, 16, 3, 3), "padding": 1, "target": RTX, "enlarged": True}
+    usual, asked = bridge.conv2d(**shape), bridge.conv2d(**shape, candidates={"tensor_cores": (0, 1)})
+    assert usual.candidates == asked.candidates == {}
+    assert not usual.space.choice(usual.space.sample(jax.random.key(0), 64))["tensor_cores"].any()
+    rows = asked.space.sample(jax.random.key(0), 64)
+    chosen = asked.space.choice(rows)["tensor_cores"]
+    assert chosen.any()
+    assert not chosen.all()
+    for row, tf32 in zip(rows, chosen, strict=True):
+        config = asked.space.to_config(row)
+        own = usual.own(config)
+        assert (own is None) == bool(tf32)
+        assert own is None or usual.space.to_index(usual.space.from_config(own)) == asked.space.to_index(row)
+
+
+def test_records_of_tensor_cores_have_them_in_their_task():
+    asked = bridge.conv2d(
+        data=(1, 16, 8, 8),
+        weight=(16, 16, 3, 3),
+        padding=1,
+        target=RTX,
+        enlarged=True,
+        candidates={"tensor_cores": (1,)},
+    )
+    configs = [asked.space.to_config(row) for row in asked.space.sample(jax.random.key(0), 2)]
+    task = task_recorded(asked.key, configs, enlarged=True)
+    assert all(task.own(config) == config for config in configs)
 
 
 @pytest.mark.parametrize("target", [RTX, CPU], ids=["cuda", "llvm"])
@@ -154,8 +191,9 @@ def test_the_enlarged_space_of_a_report_has_no_configuration_of_the_plain_one():
     plain, reported = small_task(), task_of(SMALL, RTX, enlarged=True, candidates=REPORTED)
     for config in configs(plain.space, 4):
         assert reported.own(config) is None
-        new = dict.fromkeys(("num_thread_n", "num_thread_c", "vthread_n", "vthread_c"), 1) | {"layout": 0}
-        assert task_of(SMALL, RTX, enlarged=True).own(config) == config | new
+        enlarged = task_of(SMALL, RTX, enlarged=True)
+        new = {knob.name: knob.absent for knob in enlarged.space.knobs[len(plain.space.knobs) :]}
+        assert enlarged.own(config) == config | new
     for config in configs(reported.space, 4):
         assert plain.own(config) is None
         with pytest.raises(ValueError, match="candidates that have it"):

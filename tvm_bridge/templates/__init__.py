@@ -29,7 +29,8 @@ class Template(Protocol):
     """What a template's file provides.
 
     One that has more to choose than AutoTVM's knobs has `enlarged_space`, like `space`. One whose schedules
-    may start from another function has `rewritten(function, choice)`: that function, or the very same.
+    may start from another function has `rewritten(function, choice)`: that function, or the very same. One whose schedules may
+    multiply in TF32 has `tf32_terms(workload, choice)`: how many products a result is the sum of, 0 if all is float32.
     """
 
     def space(self, workload: Any, target: Target) -> KnobSpace:
@@ -58,6 +59,12 @@ def rewritten(template: Template, function: Any, choice: Config) -> Any:
     """The function that a template's schedule of a choice starts from: the given one, unless the template rewrites it."""
     rewrite = getattr(template, "rewritten", None)
     return function if rewrite is None else rewrite(function, choice)
+
+
+def tf32_terms(template: Template, workload: Workload, choice: Config) -> int:
+    """How many products of numbers rounded to TF32 each result of a choice is the sum of; 0 if all is float32."""
+    count = getattr(template, "tf32_terms", None)
+    return 0 if count is None else count(workload, choice)
 
 
 def find(operator: str, kind: str) -> Template:

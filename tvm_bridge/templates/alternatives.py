@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Array, Bool
@@ -12,11 +12,28 @@ from jaxtyping import Array, Bool
 from search import KnobSpace
 from search.knobs import Knob, Option
 from search.space import Choice, Part
-from tvm_bridge.templates.cpu_predicate import CpuPredicate
+
+
+class Demands(Protocol):
+    """What an algorithm demands of its knobs: a predicate that is a value.
+
+    - `able`: which options of a knob it can have, by the knob's table, for knobs of which it cannot have all.
+    - `share`: how many turns the algorithm has when configurations are drawn.
+    """
+
+    @property
+    def able(self) -> Mapping[str, Callable[[np.ndarray], np.ndarray]]: ...  # noqa: D102 - the class says it
+
+    @property
+    def share(self) -> int: ...  # noqa: D102
+
+    def __call__(self, choice: Choice) -> Bool[Array, " n"]:
+        """Tell which configurations suit the algorithm."""
+        ...
 
 
 def merged(
-    knobs: Sequence[Knob], options: Sequence[Option], alternatives: Sequence[tuple[Mapping[str, int], CpuPredicate]]
+    knobs: Sequence[Knob], options: Sequence[Option], alternatives: Sequence[tuple[Mapping[str, int], Demands]]
 ) -> KnobSpace:
     """The space of knobs that algorithms share and of the options that choose among them, a part for each algorithm.
 
@@ -34,7 +51,7 @@ def merged(
     return KnobSpace((*knobs, *options), AnyOf(every), parts=parts, shares=shares)
 
 
-def alone(knobs: Sequence[Knob], predicate: CpuPredicate) -> KnobSpace:
+def alone(knobs: Sequence[Knob], predicate: Demands) -> KnobSpace:
     """The space of one algorithm's knobs, drawn from those of their options that it can have."""
     return merged(knobs, [], [({}, predicate)])
 
@@ -48,7 +65,7 @@ class Alternative:
     """
 
     chosen: tuple[tuple[str, int], ...]
-    predicate: CpuPredicate
+    predicate: Demands
 
     def __call__(self, choice: Choice) -> Bool[Array, " n"]:
         """Tell which configurations choose this algorithm and suit it."""

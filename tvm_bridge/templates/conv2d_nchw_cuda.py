@@ -13,23 +13,20 @@ data and result still lie in NCHW, so that what passing from one to the other co
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Array, Bool, Float
 
 from search import KnobSpace, Option, Split
-from tvm_bridge.templates.cuda_direct import (
-    CHANNELS_INNERMOST,
-    TILES,
-    Fits,
-    Limits,
-    ThreadBlock,
-    output_knobs,
-    per_block,
-    unroll_knobs,
-)
+from tvm_bridge.templates import cuda_algorithms, cuda_tensor_cores
+from tvm_bridge.templates.cuda_block import Row, ThreadBlock, lengthened
+from tvm_bridge.templates.cuda_direct import CHANNELS_INNERMOST, TILES, Fits, output_knobs, per_block, unroll_knobs
+from tvm_bridge.templates.cuda_limits import Limits, shared_bytes, storable_at_launch
+from tvm_bridge.templates.cuda_staging import staging_knobs
 from tvm_bridge.templates.overhang import overhanging
 
 if TYPE_CHECKING:
@@ -54,8 +51,8 @@ class DirectFits(Fits):
     def staged(self, choice: Choice) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """How many elements of data and how many weights a block holds in shared memory at a time, as floats."""
         channels, height, width = (choice[name][..., 1] for name in REDUCTION)
-        data = channels * self.patch(choice, height, width)
-        return data, per_block(choice["tile_f"]) * channels * height * width
+        rows, columns = self.patch(choice, height, width)
+        return channels * rows * columns, per_block(choice["tile_f"]) * channels * height * width
 
 
 def space(workload: Conv2d, target: Target) -> KnobSpace:
@@ -66,12 +63,11 @@ def space(workload: Conv2d, target: Target) -> KnobSpace:
 
 
 def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
-    """The same, the report's new knobs, each 1 where a configuration does not name it, and `layout`: 25 features instead of 20.
+    """The same, the report's new knobs, `layout`, those of `cuda_staging` and of tensor cores: 37 features instead of 20.
 
     They come last, so that a configuration without them has the index that it has in the space of AutoTVM's knobs. The report
-    lists two of its spaces, with one candidate each for the numbers of threads: `candidates={"num_thread_n": (4,),
-    "num_thread_c": (4,), "layout": (0,)}` gives the 3 379 200 configurations of its task 23 (ResNet-50's 3x3 convolution of 512
-    channels with 512 filters on 7x7 pixels) and the 1 397 760 of its task 24 (1x1, 512 channels with 2048 filters, 7x7 pixels).
+    lists two of its spaces, with one candidate each for the numbers of threads. Its task 23 (ResNet-50's 3x3 convolution of 512
+    channels) has 3 379 200 configurations before the predicate, four for each of AutoTVM's: those of its two new knobs.
     """
     new = [
         Option("num_thread_n", (1, 4), absent=1),
@@ -80,7 +76,8 @@ def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
         Option("vthread_c", (1, 2), absent=1),
         Option("layout", (0, 1), absent=0),
     ]
-    return KnobSpace([*space(workload, target).knobs, *new], EnlargedFits(workload, Limits.of(target)))
+    knobs = [*space(workload, target).knobs, *new, *staging_knobs(workload, target)]
+    return cuda_algorithms.space(knobs, EnlargedFits(workload, Limits.at_launch(target)), workload, target)
 
 
 @dataclass(frozen=True)
@@ -88,12 +85,64 @@ class EnlargedFits(DirectFits):
     """Whether a direct convolution fits, its tiles multiplied by the new knobs, its threads ordered as the layout says."""
 
     def __call__(self, choice: Choice) -> Bool[Array, " n"]:
-        """Tell for each configuration whether it stays within every limit."""
-        return self.launchable_in(self._multiplied(choice), choice["layout"]) & self.storable(choice)
+        """Tell for each configuration whether it is possible and stays within every limit."""
+        tiles, parts = self._multiplied(choice), choice["split_reduction"]
+        return self.possible(choice) & self.launchable_in(tiles, choice["layout"], parts) & self.storable(choice)
+
+    def possible(self, choice: Choice) -> Bool[Array, " n"]:
+        """Whether there is such a schedule, and no other configuration of the same.
+
+        Parts consist of whole steps, at least as many as there are stages. TVM waits for the last of more than two stages only
+        where it unrolls loops itself. In NHWC neighbouring threads fetch neighbouring elements without being told to.
+        """
+        steps, parts, stages, nhwc = (choice[name] for name in ("tile_rc", "split_reduction", "stages", "layout"))
+        steps, data, weight = steps[..., 0], choice["fetch_data"], choice["fetch_weight"]
+        taps = 1.0 * choice["tile_ry"][..., 0] * choice["tile_rx"][..., 0]
+        return (
+            (steps % parts == 0)
+            & (stages * parts <= steps * taps)
+            & ((stages <= 2) | (choice["unroll_explicit"] == 1))
+            & ((nhwc == 0) | ((data == 0) & (weight == 0)))
+            & self._whole_vectors(choice)
+        )
+
+    def _whole_vectors(self, choice: Choice) -> Bool[Array, " n"]:
+        """Whether the vectors to be fetched lie together, at multiples of their size, in memory and in shared memory.
+
+        Those of data lie within a row of pixels, those of weights within all taps of a step's channels; neither reach beyond.
+        Vectors of several whole rows of a kernel are beyond TVM's arithmetic.
+        """
+        tiles, longer, output = self._multiplied(choice), choice["row_padding"], self.workload.output
+        filters, rows, _ = (tiles[name][..., 0] * per_block(tiles[name]) for name in TILES)
+        channels, height, width = (choice[name][..., 1] for name in REDUCTION)
+        _, columns = self.patch(tiles, height, width)
+        row = [
+            self.workload.data[3],
+            columns,
+            lengthened(columns, longer),
+            self.workload.stride[1] * per_block(tiles["tile_x"]),
+        ]
+        vector = choice["fetch_data"].clip(min=1)
+        data = (rows == output[2]) & functools.reduce(operator.and_, (length % vector == 0 for length in row))
+        taps, vectors = channels * height * width, choice["fetch_weight"].clip(min=1)
+        together = (filters == output[1]) & (height * width == math.prod(self.workload.weight[2:]))
+        plain = (self.workload.weight[3] % 2 == 1) | (vectors <= self.workload.weight[3])
+        weights = together & plain & (taps % vectors == 0) & (lengthened(taps, longer) % vectors == 0)
+        return ((vector == 1) | data) & ((vectors == 1) | weights)
+
+    def storable(self, choice: Choice) -> Bool[Array, " n"]:
+        """Whether the shared memory of a block is enough."""
+        return storable_at_launch(self.shared_bytes(choice), self.limits)
 
     def shared_bytes(self, choice: Choice) -> Float[Array, " n"]:
-        """The shared memory of a block, in bytes: as much in either layout."""
-        return super().shared_bytes(self._multiplied(choice))
+        """The shared memory of a block, in bytes: rows of pixels and of taps, in NHWC of channels and of filters."""
+        tiles, longer, nhwc = self._multiplied(choice), choice["row_padding"], choice["layout"]
+        channels, height, width = (choice[name][..., 1] for name in REDUCTION)
+        (rows, columns), filters = self.patch(tiles, height, width), per_block(tiles["tile_f"])
+        taps = channels * height * width
+        data = nhwc * rows * columns * lengthened(channels, longer) + (1 - nhwc) * channels * rows * lengthened(columns, longer)
+        weights = nhwc * taps * lengthened(filters, longer) + (1 - nhwc) * filters * lengthened(taps, longer)
+        return shared_bytes(choice["stages"] * data, choice["stages"] * weights)
 
     @staticmethod
     def _multiplied(choice: Choice) -> Choice:
@@ -113,7 +162,12 @@ def multiplied(factors: Any, virtual_threads: Any, threads: Any) -> tuple[Any, A
 
 
 def rewritten(function: Any, choice: Config) -> Any:
-    """The function with its filters and rows rounded up to whole blocks; the very same if they are."""
+    """The function with its filters and rows rounded up to whole blocks; the very same if they are.
+
+    For tensor cores, the product of matrices that they compute.
+    """
+    if choice.get(cuda_algorithms.TENSOR_CORES):
+        return cuda_tensor_cores.rewritten(function, choice, "NCHW")
     filters, rows = (math.prod(factors[1:]) for factors in _tiles(choice).values())
     return overhanging(function, {1: filters, 2: rows})
 
@@ -121,6 +175,11 @@ def rewritten(function: Any, choice: Config) -> Any:
 def _tiles(choice: Config) -> Config:
     """The tiles of filters and rows in one configuration, the new knobs multiplied in."""
     return {tile: multiplied(choice[tile], *(choice.get(knob, 1) for knob in knobs)) for tile, knobs in NEW_KNOBS.items()}
+
+
+def tf32_terms(workload: Conv2d, choice: Config) -> int:
+    """How many products of numbers rounded to TF32 each result is the sum of; 0 for none."""
+    return cuda_tensor_cores.terms(workload) if choice.get(cuda_algorithms.TENSOR_CORES) else 0
 
 
 def schedule(function: Any, choice: Config, target: Target) -> Any:
@@ -139,16 +198,27 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
     """
     from tvm import s_tir
 
-    nhwc = bool(choice.get("layout"))
+    if choice.get(cuda_algorithms.TENSOR_CORES):
+        return cuda_tensor_cores.schedule(function, choice, target, "NCHW")
+    nhwc, parts = bool(choice.get("layout")), choice.get("split_reduction", 1)
     tiled = s_tir.Schedule(rewritten(function, choice))
-    block = ThreadBlock(tiled, choice | _tiles(choice), target, TILES, CHANNELS_INNERMOST if nhwc else TILES)
+    order = CHANNELS_INNERMOST if nhwc else TILES
+    block = ThreadBlock(tiled, choice | _tiles(choice), target, TILES, order, parts=parts, cut=-len(REDUCTION))
     if nhwc:
         block.put_channels_innermost()
     n, f, y, x, *reduction = tiled.get_loops(block.anchor)[-7:]
-    splits = [tiled.split(loop, choice[name]) for loop, name in zip(reduction, REDUCTION, strict=True)]
+    steps, channels = choice["tile_rc"]
+    cuts = {**choice, "tile_rc": (steps // parts, channels)}
+    splits = [tiled.split(loop, cuts[name]) for loop, name in zip(reduction, REDUCTION, strict=True)]
     outer, inner = zip(*splits, strict=True)
     tiled.reorder(*outer, *inner, n, *((y, x, f) if nhwc else (f, y, x)))
-    for read in block.reads:
-        block.fetch(read, outer[-1], interleaved=nhwc)
+    stages = choice.get("stages", 1)
+    if stages > 1:
+        outer = (tiled.fuse(*outer),)
+    rows = (Row(2, (1,)), Row(2, (0,))) if nhwc else (Row(2, (3,)), Row(0, (1, 2, 3)))
+    for read, knob, row in zip(block.reads, ("fetch_data", "fetch_weight"), rows, strict=True):
+        block.fetch(read, outer[-1], width=choice.get(knob) or int(nhwc), row=row, longer=choice.get("row_padding", 0))
+    block.overlap(outer[-1], stages)
+    block.place()
     tiled.decompose_reduction(block.anchor, outer[0])
     return tiled

@@ -11,14 +11,18 @@ the pixels of all images of the batch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Array, Bool, Float
 
 from search import KnobSpace, Option
+from tvm_bridge.templates import cuda_algorithms, cuda_tensor_cores
 from tvm_bridge.templates.anchor import anchor_block
-from tvm_bridge.templates.cuda_direct import Limits, ThreadBlock, shared_bytes
+from tvm_bridge.templates.cuda_block import Row, ThreadBlock, lengthened
+from tvm_bridge.templates.cuda_limits import Limits, shared_bytes, storable_at_launch
+from tvm_bridge.templates.cuda_staging import VECTORS, parts_knob, stages_knob
 
 if TYPE_CHECKING:
     from search.knobs import Config
@@ -42,21 +46,56 @@ class Fits:
 
     def __call__(self, choice: Choice) -> Bool[Array, " n"]:
         """Tell for each configuration whether it stays within every limit."""
-        return (
-            (1.0 * choice["num_thread_n"] * choice["num_thread_c"] <= self.limits.threads)
-            & (self.shared_bytes(choice) <= self.limits.shared_bytes)
-            & (self._pixels <= self.limits.blocks_yz * per_block(choice, "n"))
+        return self.launchable(choice) & self.storable(choice)
+
+    def storable(self, choice: Choice) -> Bool[Array, " n"]:
+        """Whether the shared memory of a block is enough."""
+        return self.shared_bytes(choice) <= self.limits.shared_bytes
+
+    def launchable(self, choice: Choice, parts: Any = 1) -> Bool[Array, " n"]:
+        """Whether threads and blocks can be launched, those of each part of the reduction side by side."""
+        return (1.0 * choice["num_thread_n"] * choice["num_thread_c"] <= self.limits.threads) & (
+            parts * -(-self._pixels // per_block(choice, "n")) <= self.limits.blocks_yz
         )
 
     def shared_bytes(self, choice: Choice) -> Float[Array, " n"]:
         """The shared memory of a block, in bytes: the channels of a step, of its pixels and of its filters."""
         step, pixels = choice["step"], per_block(choice, "n").clip(max=1 if self._pixels == 1 else None)
-        return shared_bytes(step * (pixels + PADDING % pixels), step * per_block(choice, "c"))
+        stages = choice.get("stages", 1)
+        return shared_bytes(stages * step * lengthened(pixels, PADDING), stages * step * per_block(choice, "c"))
 
     @property
     def _pixels(self) -> int:
         batch, _, rows, columns = self.workload.output
         return batch * rows * columns
+
+
+class EnlargedFits(Fits):
+    """The same for a reduction in stages and parts."""
+
+    def __call__(self, choice: Choice) -> Bool[Array, " n"]:
+        """Tell for each configuration whether it is possible and stays within every limit."""
+        return self.possible(choice) & self.launchable(choice, choice["split_reduction"]) & self.storable(choice)
+
+    def possible(self, choice: Choice) -> Bool[Array, " n"]:
+        """Whether there is such a schedule.
+
+        Parts consist of whole steps of channels, at least as many as there are stages. TVM waits for the last of more than two
+        stages only where it unrolls loops itself. Vectors of filters lie at multiples of their size.
+        """
+        (filters, channels, *taps), step = self.workload.weight, choice["step"]
+        steps, parts, stages = -(-channels // step), choice["split_reduction"], choice["stages"]
+        vector, block = choice["fetch_weight"], per_block(choice, "c")
+        return (
+            (steps % parts == 0)
+            & (stages * parts <= steps * math.prod(taps))
+            & ((stages <= 2) | (choice["unroll_explicit"] == 1))
+            & ((vector == 1) | ((filters % block == 0) & (block % vector == 0) & (channels % step == 0)))
+        )
+
+    def storable(self, choice: Choice) -> Bool[Array, " n"]:
+        """Whether the shared memory of a block is enough."""
+        return storable_at_launch(self.shared_bytes(choice), self.limits)
 
 
 def per_block(choice: Choice, axis: str) -> Float[Array, " n"]:
@@ -78,6 +117,23 @@ def space(workload: Conv2d, target: Target) -> KnobSpace:
     return KnobSpace(knobs, Fits(workload, Limits.of(target)))
 
 
+def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
+    """The same, unrolling, and the knobs of `cuda_staging` and of tensor cores that data and filters along channels leave open.
+
+    Configurations without them keep the index that they have in `space`. Only tensor cores fetch vectors of data.
+    """
+    unrolling = [Option("auto_unroll_max_step", (0, 512, 1500), absent=0), Option("unroll_explicit", (0, 1), absent=0)]
+    fetching = [Option(name, (1, *VECTORS), absent=1) for name in ("fetch_data", "fetch_weight")]
+    knobs = [*space(workload, target).knobs, *unrolling, *fetching, stages_knob(target), parts_knob()]
+    direct = EnlargedFits(workload, Limits.at_launch(target))
+    return cuda_algorithms.space(knobs, direct, workload, target, unheeded=["fetch_data"])
+
+
+def tf32_terms(workload: Conv2d, choice: Config) -> int:
+    """How many products of numbers rounded to TF32 each result is the sum of; 0 for none."""
+    return cuda_tensor_cores.terms(workload) if choice.get(cuda_algorithms.TENSOR_CORES) else 0
+
+
 def schedule(function: Any, choice: Config, target: Target) -> Any:
     """Schedule a convolution, alone or with an elementwise epilogue.
 
@@ -91,18 +147,25 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
     """
     from tvm import s_tir
 
+    if choice.get(cuda_algorithms.TENSOR_CORES):
+        return cuda_tensor_cores.schedule(function, choice, target, "NHWC")
     tiled = s_tir.Schedule(function)
-    pixels = _multiply(tiled, choice)
+    _multiply(tiled, choice)
     tiles = {axis: [None, *(choice[f"{knob}_{axis}"] for knob in ("vthread", "num_thread", "tile"))] for axis in "nc"}
-    block = ThreadBlock(tiled, tiles, target, ("n", "c"))
+    unrolling = {name: value for name, value in choice.items() if "unroll" in name}
+    parts, stages = choice.get("split_reduction", 1), choice.get("stages", 1)
+    block = ThreadBlock(tiled, tiles | unrolling, target, ("n", "c"), parts=parts)
     tiled.transform_layout(block.anchor, ("read", 0), lambda n, y, x, k: (y, x, k, n))
     *_, n, c, y, x, k = tiled.get_loops(block.anchor)
     k0, k1 = tiled.split(k, [None, choice["step"]])
     tiled.reorder(y, x, k0, k1, n, c)
-    for read in block.reads:
-        block.fetch(read, k0, interleaved=True)
-    tiled.storage_align(block.reads[0], 0, 2, factor=pixels, offset=PADDING % pixels)
-    tiled.decompose_reduction(block.anchor, y)
+    first = step = tiled.fuse(y, x, k0) if stages > 1 else k0
+    data, weights = block.reads
+    block.fetch(data, step, width=1, row=Row(2, (0,)), longer=PADDING)
+    block.fetch(weights, step, width=choice.get("fetch_weight", 1))
+    block.overlap(step, stages)
+    block.place()
+    tiled.decompose_reduction(block.anchor, first if stages > 1 else y)
     return tiled
 
 

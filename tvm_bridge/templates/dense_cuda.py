@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Array, Bool, Float
 
 from search import KnobSpace, Split
-from tvm_bridge.templates.cuda_direct import Limits, ThreadBlock, per_block, shared_bytes, unroll_knobs
+from tvm_bridge.templates.cuda_block import ThreadBlock
+from tvm_bridge.templates.cuda_direct import per_block, unroll_knobs
+from tvm_bridge.templates.cuda_limits import Limits, shared_bytes
 
 if TYPE_CHECKING:
     from search.knobs import Config, Knob
@@ -75,6 +77,6 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
     k0, k1 = tiled.split(k, choice["tile_k"])
     tiled.reorder(k0, k1, y, x)
     for read in block.reads:
-        block.fetch(read, k0, interleaved=True)
+        block.fetch(read, k0, width=1)
     tiled.decompose_reduction(block.anchor, k0)
     return tiled

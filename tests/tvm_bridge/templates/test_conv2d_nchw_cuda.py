@@ -1,5 +1,7 @@
 """The dense template on CUDA: right results, exact limits, the papers' space."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from tvm.script import relax as R
 from tests.records_folder import needs_records
 from tests.tvm_bridge.templates import cuda_checks as checks
 from tests.tvm_bridge.templates import space_checks
+from tests.tvm_bridge.templates.cuda_emulator import launches
 from tvm_bridge.candidates import replaced
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer
@@ -18,6 +21,9 @@ from tvm_bridge.target import Target
 from tvm_bridge.templates.conv2d_nchw_cuda import enlarged_space, space
 
 RB1 = layer("resnet-18", "rb1-conv1").workload
+
+WITHOUT = {"num_thread_n": (1,), "num_thread_c": (1,), "vthread_n": (1,), "vthread_c": (1,), "layout": (0,)}
+"""The other knobs of the enlarged space as AutoTVM's template has them."""
 
 
 @I.ir_module
@@ -64,13 +70,14 @@ def test_cuda_source_computes_the_convolution(case):
     [(checks.run_serially, checks.LLVM), pytest.param(checks.run_emulated, checks.CUDA, marks=checks.needs_compiler)],
 )
 def test_epilogue_is_carried(run, target):
-    """By blocks that divide the output, by blocks that reach beyond it, and in NHWC inside."""
+    """By blocks that divide the output, by blocks that reach beyond it, in NHWC inside, and by what adds up parts."""
     workload = Conv2d((2, 4, 9, 8), (6, 4, 3, 3), (2, 1), (1, 1, 1, 1))
     data, weight, bias, shortcut = inputs = checks.normal(workload.data, workload.weight, (1, 6, 1, 1), workload.output)
     before = workload.reference(data, weight) + bias + shortcut
     tiled, enlarged = space(workload, checks.CUDA), enlarged_space(workload, checks.CUDA)
     overhanging = replaced(enlarged, {"num_thread_n": (4,), "vthread_c": (4,), "layout": (0,)})
-    for knobs in (tiled, overhanging, replaced(enlarged, {"layout": (1,)})):
+    nhwc, parts = replaced(enlarged, {"layout": (1,)}), replaced(enlarged, {"split_reduction": (2,)})
+    for knobs in (tiled, overhanging, nhwc, parts):
         (row,) = knobs.sample(jax.random.key(0), 1)
         result = run(checks.scheduled(workload, knobs.to_config(row), target, checks.fused(Residual)), inputs, workload.output)
         np.testing.assert_allclose(result, before / (1 + np.exp(-before)), rtol=1e-4, atol=1e-4)
@@ -103,6 +110,67 @@ def test_cuda_source_in_nhwc_computes_the_convolution(case):
     checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
 
 
+@checks.needs_compiler
+@settings(max_examples=6, deadline=None)
+@given(checks.configured(enlarged=True, other={**WITHOUT, "stages": (2, 3, 4), "fetch_weight": (1, 2, 4)}, largest=8))
+def test_cuda_source_of_stages_computes_the_convolution(case):
+    """Copies that arrive as late as they may."""
+    checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
+
+
+@checks.needs_compiler
+@pytest.mark.parametrize("more", [{}, {"stages": 4, "row_padding": 4}, {"split_reduction": 2, "stages": 2, "fetch_data": 4}])
+def test_vectors_are_fetched_whole(more):
+    """Four floats at once, of data, of weights or of both, by the thread itself or asynchronously."""
+    workload = Conv2d((1, 16, 4, 8), (8, 16, 1, 1))
+    config = {
+        **{"tile_f": (2, 1, 4, 1), "tile_y": (1, 1, 2, 2), "tile_x": (1, 2, 2, 2)},
+        **{"tile_rc": (4, 4), "tile_ry": (1, 1), "tile_rx": (1, 1), "auto_unroll_max_step": 0, "unroll_explicit": 1},
+        **{"fetch_data": 1, "fetch_weight": 4, **more},
+    }
+    knobs = enlarged_space(workload, checks.CUDA)
+    row = knobs.from_config(config)
+    assert knobs.valid(row[None]).all()
+    checks.computes_the_reference(checks.run_emulated, checks.CUDA, workload, knobs, row)
+    source = checks.cuda_source(checks.scheduled(workload, config, checks.CUDA))
+    fetched = {name for name in ("data", "weight") if re.search(rf"(float4\*\)\(|cg_16_4_4\(\w+, [^;]*, ){name}_ptr", source)}
+    assert fetched == {name for name in ("data", "weight") if config[f"fetch_{name}"] == 4}
+
+
+def test_more_shared_memory_is_asked_for_at_the_launch():
+    """Of an architecture that has it, up to its limit; the kernel's own memory stays what every device has."""
+    config = {
+        **{"tile_f": (1, 1, 16, 4), "tile_y": (14, 1, 4, 1), "tile_x": (4, 1, 14, 1)},
+        **{"tile_rc": (2, 32), "tile_ry": (1, 3), "tile_rx": (1, 3), "auto_unroll_max_step": 0, "unroll_explicit": 1},
+    }
+    (launch,) = launches(checks.scheduled(RB1, config, checks.CUDA), checks.CUDA)
+    assert launch.static == []
+    assert launch.dynamic_bytes == 4 * (32 * 6 * 16 + 64 * 32 * 9) > 49_152
+    admitted = {
+        arch: enlarged_space(RB1, Target("cuda", (("arch", arch),))).valid(
+            enlarged_space(RB1, checks.CUDA).from_config(config)[None]
+        )
+        for arch in ("sm_60", "sm_80", "sm_86", "sm_90")
+    }
+    assert admitted == {"sm_60": False, "sm_80": True, "sm_86": True, "sm_90": True}
+
+
+def test_parts_of_a_reduction_are_added_up_by_a_second_kernel():
+    config = {
+        **{"tile_f": (16, 1, 4, 1), "tile_y": (14, 1, 4, 1), "tile_x": (4, 1, 14, 1)},
+        **{"tile_rc": (16, 4), "tile_ry": (1, 3), "tile_rx": (1, 3), "auto_unroll_max_step": 0, "unroll_explicit": 0},
+    }
+    summing, adding = launches(checks.scheduled(RB1, config | {"split_reduction": 8}, checks.CUDA), checks.CUDA)
+    assert summing.extents("blockIdx") == (8 * 16, 14, 4)
+    assert adding.extents("blockIdx")[2] * adding.extents("threadIdx")[2] == 64 * 56 * 56
+
+
+def test_devices_without_asynchronous_copies_have_one_stage():
+    knobs = {arch: enlarged_space(RB1, Target("cuda", (("arch", arch),))) for arch in ("sm_75", "sm_80")}
+    stages = [dict(zip(each.names, each.shape, strict=True))["stages"] for each in knobs.values()]
+    assert stages == [1, 4]
+
+
 @settings(max_examples=10, deadline=None)
 @given(checks.configured(enlarged=True, valid=False, largest=80))
 def test_predicate_tells_what_the_kernel_of_new_knobs_declares(case):
@@ -111,7 +179,8 @@ def test_predicate_tells_what_the_kernel_of_new_knobs_declares(case):
 
 def test_new_knobs_are_as_good_as_absent_at_one():
     """Such a configuration has the index that it has among AutoTVM's knobs, the same kernel and the same answer."""
-    plain, enlarged = space(RB1, checks.CUDA), enlarged_space(RB1, checks.CUDA)
+    declaring = Target("cuda", (("arch", "sm_80"), ("max_shared_memory_per_block", 49_152)))
+    plain, enlarged = space(RB1, declaring), enlarged_space(RB1, declaring)
     rows = np.random.default_rng(0).integers(0, plain.shape, (256, 8))
     configs = [plain.to_config(row) for row in rows]
     named = np.stack([enlarged.from_config(config) for config in configs])
@@ -127,7 +196,7 @@ def test_the_layout_orders_the_threads():
         **{"tile_rc": (16, 4), "tile_ry": (1, 3), "tile_rx": (1, 3), "auto_unroll_max_step": 0, "unroll_explicit": 0},
     }
     for layout, order in enumerate(("fyx", "yxf")):
-        axes = checks.thread_axes(checks.scheduled(RB1, config | {"layout": layout}, checks.CUDA))
+        axes = checks.axes(checks.scheduled(RB1, config | {"layout": layout}, checks.CUDA))
         assert [axes[f"threadIdx.{axis}"] for axis in "zyx"] == [config[f"tile_{tile}"][2] for tile in order]
         assert [axes[f"blockIdx.{axis}"] for axis in "zyx"] == [config[f"tile_{tile}"][0] for tile in order]
 
@@ -140,7 +209,7 @@ def test_tiles_reach_beyond_what_they_do_not_divide():
         **{"tile_rc": (2, 2), "tile_ry": (3, 1), "tile_rx": (1, 3), "auto_unroll_max_step": 0, "unroll_explicit": 0},
         **{"num_thread_n": 4, "num_thread_c": 4, "vthread_n": 2, "vthread_c": 1},
     }
-    axes = checks.thread_axes(checks.scheduled(workload, config, checks.CUDA))
+    axes = checks.axes(checks.scheduled(workload, config, checks.CUDA))
     assert [axes[f"threadIdx.{axis}"] for axis in "zyx"] == [4, 4, 1]
     assert [axes[f"blockIdx.{axis}"] for axis in "zyx"] == [3, 1, 7]
     knobs = enlarged_space(workload, checks.CUDA)
@@ -227,3 +296,20 @@ def test_ptxas_finds_the_predicted_shared_memory(name, config):
     workload = layer("resnet-18", name).workload
     knobs = space(workload, checks.CUDA)
     checks.ptxas_accepts(workload, knobs, knobs.from_config(config))
+
+
+@checks.needs_nvcc
+@pytest.mark.parametrize("stages", [3, 4])
+def test_ptxas_accepts_asynchronous_copies(stages):
+    """Into memory that the kernel declares, and with one stage more into what is asked for at the launch."""
+    config = {
+        **{"tile_f": (2, 2, 8, 2), "tile_y": (14, 1, 4, 1), "tile_x": (4, 1, 14, 1)},
+        **{"tile_rc": (8, 8), "tile_ry": (1, 3), "tile_rx": (1, 3), "auto_unroll_max_step": 0, "unroll_explicit": 1},
+        **{"fetch_data": 1, "fetch_weight": 4, "row_padding": 4, "stages": stages, "split_reduction": 2},
+    }
+    knobs = enlarged_space(RB1, checks.CUDA)
+    row = knobs.from_config(config)
+    assert knobs.valid(row[None]).all()
+    checks.ptxas_accepts(RB1, knobs, row)
+    source = checks.cuda_source(checks.scheduled(RB1, config, checks.CUDA))
+    assert ("extern __shared__" in source) == (stages == 4)

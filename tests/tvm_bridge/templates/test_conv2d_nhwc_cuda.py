@@ -9,10 +9,11 @@ from tvm.script import relax as R
 
 from tests.tvm_bridge.templates import cuda_checks as checks
 from tests.tvm_bridge.templates import space_checks
+from tvm_bridge.candidates import replaced
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.ptxas import resources
 from tvm_bridge.target import Target
-from tvm_bridge.templates.conv2d_nhwc_cuda import space
+from tvm_bridge.templates.conv2d_nhwc_cuda import enlarged_space, space
 
 RB1 = Conv2d((1, 64, 56, 56), (64, 64, 3, 3), padding=(1, 1, 1, 1), layout="NHWC")
 ODD = {"tile_n": (1, 3), "num_thread_n": (1, 5), "num_thread_c": (2, 7), "vthread_n": (1, 3), "step": (1, 5, 96)}
@@ -67,10 +68,40 @@ def test_epilogue_is_carried(run, target):
     *shapes, output = workload.shapes
     data, weight, bias, shortcut = inputs = checks.normal(*shapes, (1, 1, 1, 6), output)
     before = workload.reference(data, weight) + bias + shortcut
-    knobs = space(workload, checks.CUDA)
-    (row,) = knobs.sample(jax.random.key(0), 1)
-    result = run(checks.scheduled(workload, knobs.to_config(row), target, checks.fused(Residual)), inputs, output)
-    np.testing.assert_allclose(result, before / (1 + np.exp(-before)), rtol=1e-4, atol=1e-4)
+    parts = replaced(enlarged_space(workload, checks.CUDA), {"split_reduction": (2,), "step": (2,)})
+    for knobs in (space(workload, checks.CUDA), parts):
+        (row,) = knobs.sample(jax.random.key(0), 1)
+        result = run(checks.scheduled(workload, knobs.to_config(row), target, checks.fused(Residual)), inputs, output)
+        np.testing.assert_allclose(result, before / (1 + np.exp(-before)), rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=4, deadline=None)
+@given(checks.configured(layout="NHWC", enlarged=True))
+def test_enlarged_space_computes_the_convolution_and_becomes_cuda(case):
+    checks.computes_the_reference(checks.run_serially, checks.LLVM, *case)
+    checks.declares_what_the_predicate_tells(*case)
+
+
+@settings(max_examples=6, deadline=None)
+@given(checks.configured(layout="NHWC", enlarged=True, valid=False, largest=80))
+def test_predicate_tells_what_the_kernel_of_the_enlarged_space_declares(case):
+    checks.declares_what_the_predicate_tells(*case)
+
+
+@checks.needs_compiler
+@pytest.mark.parametrize("more", [{"fetch_weight": 4}, {"stages": 3, "fetch_weight": 2, "split_reduction": 2}])
+def test_cuda_source_of_stages_and_parts_computes_the_convolution(more):
+    workload = Conv2d((1, 32, 5, 6), (8, 32, 3, 3), padding=(1, 1, 1, 1), layout="NHWC")
+    config = {"tile_n": 2, "tile_c": 2, "num_thread_n": 4, "num_thread_c": 4, "vthread_n": 1, "vthread_c": 1, "step": 16}
+    knobs = enlarged_space(workload, checks.CUDA)
+    row = knobs.from_config(config | {"unroll_explicit": 1} | more)
+    assert knobs.valid(row[None]).all()
+    checks.computes_the_reference(checks.run_emulated, checks.CUDA, workload, knobs, row)
+
+
+def test_enlarged_space_keeps_its_indices():
+    target = Target("cuda", (("arch", "sm_80"), ("max_shared_memory_per_block", 49_152)))
+    space_checks.keeps_its_indices(space(RB1, target), enlarged_space(RB1, target))
 
 
 @settings(max_examples=8, deadline=None)

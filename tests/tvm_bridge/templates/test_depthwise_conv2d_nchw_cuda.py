@@ -10,9 +10,11 @@ from tvm.script import relax as R
 from tests.records_folder import needs_records
 from tests.tvm_bridge.templates import cuda_checks as checks
 from tests.tvm_bridge.templates import space_checks
+from tests.tvm_bridge.templates.cuda_emulator import launches
 from tvm_bridge.candidates import replaced
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.networks import layer
+from tvm_bridge.target import Target
 from tvm_bridge.templates.depthwise_conv2d_nchw_cuda import enlarged_space, space
 
 
@@ -82,6 +84,17 @@ def test_cuda_source_in_nhwc_computes_the_convolution(case):
     checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
 
 
+@pytest.mark.parametrize("layout", [0, 1])
+def test_threads_do_without_shared_memory(layout):
+    workload = Conv2d((1, 6, 9, 8), (6, 1, 3, 3), (2, 1), (1, 1, 1, 1), groups=6)
+    knobs = replaced(enlarged_space(workload, checks.CUDA), {"layout": (layout,), "through_shared": (0,)})
+    (row,) = knobs.sample(jax.random.key(0), 1)
+    checks.computes_the_reference(checks.run_serially, checks.LLVM, workload, knobs, row)
+    checks.declares_what_the_predicate_tells(workload, knobs, row)
+    (launch,) = launches(checks.scheduled(workload, knobs.to_config(row), checks.CUDA), checks.CUDA)
+    assert launch.static == []
+
+
 @settings(max_examples=10, deadline=None)
 @given(checks.configured(depthwise=True, enlarged=True, valid=False, largest=80))
 def test_predicate_tells_what_the_kernel_of_either_layout_declares(case):
@@ -90,7 +103,8 @@ def test_predicate_tells_what_the_kernel_of_either_layout_declares(case):
 
 def test_the_layout_of_autotvm_keeps_its_indices():
     workload = layer("mobilenet-v1", "sp-7-dp1").workload
-    space_checks.keeps_its_indices(space(workload, checks.CUDA), enlarged_space(workload, checks.CUDA))
+    target = Target("cuda", (("arch", "sm_80"), ("max_shared_memory_per_block", 49_152)))
+    space_checks.keeps_its_indices(space(workload, target), enlarged_space(workload, target))
 
 
 @needs_records

@@ -45,6 +45,19 @@ def test_cuda_source_computes_the_convolution(case):
     checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
 
 
+@settings(max_examples=4, deadline=None)
+@given(checks.configured(depthwise=True, layout="NHWC", enlarged=True))
+def test_enlarged_space_computes_the_convolution(case):
+    checks.computes_the_reference(checks.run_serially, checks.LLVM, *case)
+    checks.declares_what_the_predicate_tells(*case)
+
+
+@settings(max_examples=6, deadline=None)
+@given(checks.configured(depthwise=True, layout="NHWC", enlarged=True, valid=False, largest=80))
+def test_predicate_tells_what_the_kernel_of_the_enlarged_space_declares(case):
+    checks.declares_what_the_predicate_tells(*case)
+
+
 @settings(max_examples=8, deadline=None)
 @given(checks.configured(depthwise=True, layout="NHWC", valid=False, largest=80))
 def test_predicate_tells_what_the_kernel_declares(case):
@@ -65,7 +78,7 @@ def test_epilogue_is_carried():
 def test_neighbouring_threads_compute_neighbouring_channels():
     config = {"tile_f": (2, 1, 16, 1), "tile_y": (56, 1, 2, 1), "tile_x": (28, 1, 4, 1)}
     unrolling = {"auto_unroll_max_step": 0, "unroll_explicit": 0}
-    axes = checks.thread_axes(checks.scheduled(SP1, config | unrolling, checks.CUDA))
+    axes = checks.axes(checks.scheduled(SP1, config | unrolling, checks.CUDA))
     assert [axes[f"threadIdx.{axis}"] for axis in "zyx"] == [2, 4, 16]
     assert [axes[f"blockIdx.{axis}"] for axis in "zyx"] == [56, 28, 2]
 
