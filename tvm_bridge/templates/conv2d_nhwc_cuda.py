@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from search import KnobSpace, Option
 from tvm_bridge.templates import cuda_algorithms, cuda_tensor_cores
-from tvm_bridge.templates.anchor import anchor_block
+from tvm_bridge.templates.anchor import anchor_block, inlined_after
 from tvm_bridge.templates.cuda_block import Row, ThreadBlock, lengthened
 from tvm_bridge.templates.cuda_limits import Limits, shared_bytes, storable_at_launch
 from tvm_bridge.templates.cuda_staging import VECTORS, parts_knob, stages_knob
@@ -80,14 +80,16 @@ class EnlargedFits(Fits):
     def possible(self, choice: Choice) -> Bool[Array, " n"]:
         """Whether there is such a schedule.
 
-        Parts consist of whole steps of channels, at least as many as there are stages. TVM waits for the last of more than two
-        stages only where it unrolls loops itself. Vectors of filters lie at multiples of their size.
+        Parts consist of whole steps of channels, at least as many as there are stages; of a single pixel there are none. TVM
+        waits for the last of more than two stages only where it unrolls loops itself. Vectors of filters lie at multiples of
+        their size.
         """
         (filters, channels, *taps), step = self.workload.weight, choice["step"]
         steps, parts, stages = -(-channels // step), choice["split_reduction"], choice["stages"]
         vector, block = choice["fetch_weight"], per_block(choice, "c")
         return (
             (steps % parts == 0)
+            & ((parts == 1) | (self._pixels > 1))
             & (stages * parts <= steps * math.prod(taps))
             & ((stages <= 2) | (choice["unroll_explicit"] == 1))
             & ((vector == 1) | ((filters % block == 0) & (block % vector == 0) & (channels % step == 0)))
@@ -169,12 +171,10 @@ def schedule(function: Any, choice: Config, target: Target) -> Any:
     return tiled
 
 
-def _multiply(schedule: Any, choice: Config) -> int:
+def _multiply(schedule: Any, choice: Config) -> None:
     """Make the convolution a product over (pixels, filters, ky, kx, channels), rounded up to whole tiles.
 
-    The block that writes the result runs over pixels and filters, too.
-
-    **Returns:** how many pixels of data a block fetches.
+    The block that writes the result runs over pixels and filters, too, and reads them there.
     """
     anchor = anchor_block(schedule)
     batch, rows, columns, *_ = (int(schedule.get(loop).extent) for loop in schedule.get_loops(anchor))
@@ -186,10 +186,10 @@ def _multiply(schedule: Any, choice: Config) -> int:
     schedule.reindex_cache_read(anchor, 1, "global", lambda n, y, x, f, ky, kx, c: (ky, kx, c, f))
     schedule.reindex_cache_write(anchor, 0, "global", lambda n, y, x, f, ky, kx, c: (pixel(n, y, x), f))
     schedule.transform_block_layout(anchor, lambda n, y, x, f, ky, kx, c: (pixel(n, y, x), f, ky, kx, c))
-    (output,) = schedule.get_output_blocks("root")
-    schedule.transform_block_layout(output, lambda n, y, x, f: (pixel(n, y, x), f))
     pixels, filters = (int(per_block(choice, axis)) for axis in "nc")
     if batch * rows * columns == 1:  # the one pixel is a number in every index: all threads along n compute it
         pixels = 1
     schedule.pad_einsum(anchor, [pixels, filters, 1, 1, choice["step"]])
-    return pixels
+    output = inlined_after(schedule, anchor)
+    # Only now: TVM simplifies what a block reads as its layout changes, and not as another block is inlined into it.
+    schedule.transform_block_layout(output, lambda n, y, x, f: (pixel(n, y, x), f))

@@ -38,6 +38,23 @@ class Residual:
         return result
 
 
+@I.ir_module
+class Biased:
+    """One image, the pixels of which no tile divides, and an epilogue that reads the convolution by rows and columns."""
+
+    @R.function
+    def main(
+        data: R.Tensor((1, 7, 7, 4), "float32"),
+        weight: R.Tensor((1, 1, 4, 6), "float32"),
+        bias: R.Tensor((1, 1, 1, 6), "float32"),
+    ):
+        with R.dataflow():
+            convolved = R.nn.conv2d(data, weight, data_layout="NHWC", kernel_layout="HWIO")
+            result = R.nn.relu(R.add(convolved, bias))
+            R.output(result)
+        return result
+
+
 @settings(max_examples=8, deadline=None)
 @given(checks.configured(layout="NHWC"))
 def test_schedule_computes_the_convolution_and_becomes_cuda(case):
@@ -73,6 +90,16 @@ def test_epilogue_is_carried(run, target):
         (row,) = knobs.sample(jax.random.key(0), 1)
         result = run(checks.scheduled(workload, knobs.to_config(row), target, checks.fused(Residual)), inputs, output)
         np.testing.assert_allclose(result, before / (1 + np.exp(-before)), rtol=1e-4, atol=1e-4)
+
+
+def test_an_epilogue_leaves_a_block_as_it_is():
+    """It needs the memory that the predicate tells, also where blocks reach beyond the pixels."""
+    workload = Conv2d((1, 4, 7, 7), (6, 4, 1, 1), layout="NHWC")
+    knobs = space(workload, checks.CUDA)
+    rows = knobs.sample(jax.random.key(0), 8)
+    for row, told in zip(rows, knobs.predicate.shared_bytes(knobs.choice(rows)), strict=True):
+        shared_bytes, *_ = checks.declared(checks.scheduled(workload, knobs.to_config(row), checks.CUDA, checks.fused(Biased)))
+        assert shared_bytes == told
 
 
 @settings(max_examples=4, deadline=None)
