@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import tvm
@@ -71,16 +72,21 @@ def default_schedules(module: Any, target: Target) -> Any:
         return apply(module)
 
 
-def compiled(functions: dict[str, Any], target: Target) -> Any:
-    """Compile functions into one executable."""
+def compiled(functions: dict[str, Any], target: Target, *, ours: bool = True) -> Any:
+    """Compile functions into one executable, under schedules of our templates or of others."""
     module = tvm.IRModule({name: function.with_attr("global_symbol", name) for name, function in functions.items()})
-    with asynchronous_copies():
+    with asynchronous_copies(ours=ours):
         return tvm.compile(module, target=target.tvm)
 
 
-def asynchronous_copies() -> Any:
-    """The context in which kernels are compiled: what schedules mark as asynchronous copies become such.
+def asynchronous_copies(*, ours: bool = True) -> Any:
+    """The context in which kernels are compiled: what our schedules mark as asynchronous copies become such.
+
+    Under others' schedules they stay plain copies. MetaSchedule's have vectors whose elements lie apart, in place of which TVM
+    would copy neighbours asynchronously: a wrong result. Its own builder leaves them plain too.
 
     TVM would look for transfers by a DMA engine first, which CUDA has none of: seconds for nothing, or a failure.
     """
+    if not ours:
+        return nullcontext()
     return tvm.transform.PassContext(config={"tirx.use_async_copy": True}, disabled_pass=["s_tir.LowerAsyncDMA"])

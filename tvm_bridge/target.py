@@ -6,20 +6,17 @@ import difflib
 import functools
 import json
 import os
-import shutil
-import subprocess
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tvm_bridge.cpu_caches import caches
+from tvm_bridge.gpu_state import asked, visible_gpu
 
 FALLBACK_CUDA_ARCH = "sm_80"
 """Code for a CUDA target without `arch` is generated for this where no GPU can be asked."""
-
-DRIVER_LIMIT = 20.0
-"""Seconds that the driver's tool may take to tell the first GPU's architecture."""
 
 _IMPLIED = {"keys": None, "tag": None, "device": None, "host": None, "model": "unknown", "link-params": 0}
 _IMPLIED |= {"max_num_threads": 1024, "thread_warp_size": 32}
@@ -193,14 +190,9 @@ def _container_cores(limits: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | Non
 
 @functools.cache
 def _cuda_arch() -> str | None:
-    """The first GPU's compute capability by the driver's own tool, without opening the device in this process."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return None
-    query = [tool, "--query-gpu=compute_cap", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=DRIVER_LIMIT, check=False)
-    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs is none to ask
-        return None
-    lines = answer.stdout.split()
-    return f"sm_{lines[0].replace('.', '')}" if answer.returncode == 0 and lines else None
+    """The compute capability of the first GPU that CUDA shows, by the driver's own tool, without opening the device here."""
+    gpu = visible_gpu()
+    known = "0" if gpu.startswith("MIG-") else gpu  # the tool knows parts of GPUs by no name
+    answer = asked("--query-gpu=compute_cap", "--format=csv,noheader", gpu=known)
+    found = re.fullmatch(r"(\d+)\.(\d+)", answer[0].strip()) if isinstance(answer, list) and answer else None
+    return f"sm_{found[1]}{found[2]}" if found else None

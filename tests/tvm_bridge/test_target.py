@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tvm_bridge.record_strategies import attribute_names, words
+from tvm_bridge import gpu_state
 from tvm_bridge import target as target_module
 from tvm_bridge.target import FALLBACK_CUDA_ARCH, Target, host_cores
 
@@ -202,17 +203,26 @@ def gpu_query(tmp_path, monkeypatch):
     [
         ("echo 9.0", "sm_90"),
         ("echo 8.6; echo 7.5", "sm_86"),
+        ('[ "$1" = --id=1 ] && echo 7.5', "sm_75"),
+        ("echo '[N/A]'", FALLBACK_CUDA_ARCH),
         ("echo 'No devices were found'; exit 6", FALLBACK_CUDA_ARCH),
         ("exit 0", FALLBACK_CUDA_ARCH),
         (None, FALLBACK_CUDA_ARCH),
         ("exec /bin/sleep 60", FALLBACK_CUDA_ARCH),
     ],
-    ids=["one GPU", "two GPUs", "no GPU", "no answer", "no tool", "a driver that hangs"],
+    ids=["one GPU", "two GPUs", "a visible GPU", "no number", "no GPU", "no answer", "no tool", "a driver that hangs"],
 )
-def test_bare_cuda_takes_the_first_gpus_architecture(gpu_query, monkeypatch, script, arch):
-    monkeypatch.setattr(target_module, "DRIVER_LIMIT", 60.0 if script is None or "sleep" not in script else 0.2)
+def test_bare_cuda_takes_the_first_visible_gpus_architecture(gpu_query, monkeypatch, script, arch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    monkeypatch.setattr(gpu_state, "DRIVER_LIMIT", 60.0 if script is None or "sleep" not in script else 0.2)
     gpu_query(script)
     assert Target.parse("cuda").resolve() == Target("cuda", (("arch", arch),))
+
+
+def test_part_of_a_gpu_has_the_first_gpus_architecture(gpu_query, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-6a1c")
+    gpu_query('[ "$1" = --id=0 ] && echo 9.0')
+    assert Target.parse("cuda").resolve() == Target("cuda", (("arch", "sm_90"),))
 
 
 def test_threads_are_the_cores_of_a_cpu():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import shutil
 import tempfile
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from tvm.support.cc import get_cc
 
+from tvm_bridge.gpu_state import gpu_state, visible_gpu
 from tvm_bridge.measure.base import DeviceError, ErrorCategory, Measurement, Measurer
+from tvm_bridge.measure.device_lock import DeviceLock
 from tvm_bridge.measure.jobs import Subject, Timing, Tracker
 from tvm_bridge.measure.pipeline import Limits, Pipeline
 from tvm_bridge.measure.process import Worker
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 MOST_BUILDERS = 16
 """Builders unless told otherwise are as many as there are cores, up to this: each takes about 0.4 GiB."""
+
+TAKEN_IN_TURNS = ("cuda",)
+"""Kinds of this machine's devices that one process at a time measures on; a CPU has cores to bind each process to its own."""
 
 SPINS = "TVM_THREAD_POOL_SPIN_COUNT"
 SOME_SPINS = 10_000
@@ -92,7 +97,8 @@ class Compiling(Measurer):
             folder = tempfile.mkdtemp(dir=self._folder.name)
             inside = {"TMPDIR": folder}  # compilers that are stopped leave their own files behind
             load = ["tvm_bridge.measure.jobs"]
-            builders = [Worker(_compiler_environment(target) | inside, modules=load) for _ in range(self._builders)]
+            compiler = compiler_environment(target) | inside
+            builders = [Worker(compiler, modules=load) for _ in range(self._builders)]
             runners = [Worker(_runner_environment(target) | inside, modules=load) for _ in range(self._devices())]
             self._workers += builders + runners
             self._pipelines[target] = Pipeline(
@@ -104,6 +110,7 @@ class Compiling(Measurer):
                 timing=self._timing,
                 tracker=self._tracker,
                 overlap=self._tracker is not None or target.kind != "llvm",
+                lock=DeviceLock(device_name(target.kind)) if self._tracker is None and target.kind in TAKEN_IN_TURNS else None,
             )
         return self._pipelines[target]
 
@@ -125,22 +132,35 @@ def subject_of(task: Task) -> Subject:
     return Subject(task.operator, task.workload, task.target, function)
 
 
-def _runner_environment(target: Target) -> dict[str, str]:
-    return {"TVM_NUM_THREADS": str(target.threads), SPINS: os.environ.get(SPINS, str(SOME_SPINS))}
+def device_name(kind: str) -> str:
+    """What processes call the device of this kind that they measure on, to take turns on it: of a GPU its UUID."""
+    if kind != "cuda":
+        return kind
+    state = gpu_state()
+    return f"cuda-{visible_gpu() if isinstance(state, str) or state.uuid is None else state.uuid}"
 
 
-def _compiler_environment(target: Target) -> dict[str, str]:
-    """CUDA code is compiled by NVRTC where its bindings are installed (extra `cuda`), else by the nvcc on the path."""
-    if target.kind == "cuda" and not _has_bindings() and shutil.which("nvcc"):
+def compiler_environment(target: Target) -> dict[str, str]:
+    """The variables that have TVM find the compiler of a target's code.
+
+    CUDA code is compiled by NVRTC where it can be called (extra `cuda`), else by the nvcc on the path.
+    """
+    if target.kind == "cuda" and not _has_nvrtc() and shutil.which("nvcc"):
         return {"TVM_CUDA_COMPILE_MODE": "nvcc"}
     return {}
 
 
-def _has_bindings() -> bool:
+def _runner_environment(target: Target) -> dict[str, str]:
+    return {"TVM_NUM_THREADS": str(target.threads), SPINS: os.environ.get(SPINS, str(SOME_SPINS))}
+
+
+def _has_nvrtc() -> bool:
+    """Whether the bindings of NVRTC are installed and find its library, which comes with CUDA's toolkit."""
     try:
-        return importlib.util.find_spec("cuda.bindings") is not None
-    except ModuleNotFoundError:
+        importlib.import_module("cuda.bindings.nvrtc").nvrtcVersion()
+    except (ImportError, RuntimeError, OSError):
         return False
+    return True
 
 
 def _library_suffix(target: Target) -> str:

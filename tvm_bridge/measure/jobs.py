@@ -12,9 +12,11 @@ import numpy as np
 import tvm
 from tvm.support.tar import tar
 
-from tvm_bridge import packing
+from tvm_bridge import packing, templates
 from tvm_bridge.build import compiled, schedule
 from tvm_bridge.measure.base import ErrorCategory
+from tvm_bridge.measure.complaints import in_short
+from tvm_bridge.measure.difference import difference
 from tvm_bridge.target import Target
 from tvm_bridge.workload import Workload
 
@@ -61,11 +63,15 @@ class Timing:
 
 @dataclass(frozen=True)
 class Built:
-    """A compiled candidate: its library, its arguments, and which of them it wants packed."""
+    """A compiled candidate: its library, its arguments, and which of them it wants packed.
+
+    - `tf32_terms`: how many products of numbers rounded to TF32 each result is the sum of; 0 if all is float32.
+    """
 
     path: str
     arguments: tuple[Shape, ...]
     packed: tuple[int, ...]
+    tf32_terms: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,14 +104,18 @@ def build(subject: Subject, config: dict[str, Any] | None, path: str) -> Built |
         scheduled = schedule(subject.prim_func(), subject.operator, subject.target, config)
         kernel, packers = packing.split(scheduled)
     except Exception as error:
-        return Failure(ErrorCategory.INSTANTIATION, _in_short(error))
+        return Failure(ErrorCategory.INSTANTIATION, in_short(error))
     functions = {"main": kernel} | packing.by_name(packers)
     try:
         export(compiled(functions, subject.target), path)
     except Exception as error:
         device = any(word in str(error) for word in ("Compilation error:", "nvcc", "NVRTC"))  # TVM gives them no type
-        return Failure(ErrorCategory.COMPILE_DEVICE if device else ErrorCategory.COMPILE_HOST, _in_short(error))
-    return Built(path, shapes(kernel), tuple(packers))
+        return Failure(ErrorCategory.COMPILE_DEVICE if device else ErrorCategory.COMPILE_HOST, in_short(error))
+    return Built(path, shapes(kernel), tuple(packers), 0 if config is None else _tf32_terms(subject, config))
+
+
+def _tf32_terms(subject: Subject, config: dict[str, Any]) -> int:
+    return templates.tf32_terms(templates.find(subject.operator, subject.target.kind), subject.workload, config)
 
 
 def shapes(function: Any) -> tuple[Shape, ...]:
@@ -127,7 +137,8 @@ class Runner:
     """The state of a runner process: the device it holds, the subject it is prepared for, and the references it has made.
 
     `expected` is the subject's reference; None where there is none, and `complaint` says why, if it was asked for. All kernels
-    then fail as UNKNOWN, without being run.
+    then fail as UNKNOWN, without being run. `failure` is the last run's on this machine, and keeps what was on the device: an
+    error poisons the context of a GPU, and to free memory in it would end the process before it has answered.
     """
 
     def __init__(self) -> None:
@@ -136,6 +147,7 @@ class Runner:
         self.inputs: list[np.ndarray] = []
         self.expected: np.ndarray | None = None
         self.complaint = ""
+        self.failure: Exception | None = None
         self.references: dict[Subject, np.ndarray] = {}  # of all subjects: those of a network take turns
 
 
@@ -163,7 +175,7 @@ def prepare(
             try:
                 _runner.references[subject] = _kept_reference(subject, _runner.inputs, output, folder)
             except Exception as error:  # the subject's own fault: its candidates fail, another subject's do not
-                _runner.complaint = f"no reference to check against ({_in_short(error)}); use check=False and another log"
+                _runner.complaint = f"no reference to check against ({in_short(error)}); use check=False and another log"
         _runner.expected = _runner.references.get(subject)
         _runner.subject = subject
     return local_device(subject.target.kind) if tracker is None else _remote_device(tracker, session_limit)
@@ -213,7 +225,7 @@ def _remote_device(tracker: Tracker, session_limit: float) -> str | Unreachable:
         _runner.session = link.request(tracker.key, session_timeout=session_limit)
         link.close()
     except Exception as error:
-        return Unreachable(f"no device {tracker.key!r} at the tracker {tracker.host}:{tracker.port}: {_in_short(error)}")
+        return Unreachable(f"no device {tracker.key!r} at the tracker {tracker.host}:{tracker.port}: {in_short(error)}")
     return f"{tracker.key} (RPC)"
 
 
@@ -239,8 +251,10 @@ def run(built: Built, kind: str, timing: Timing) -> list[float] | Failure | Unre
         result = tvm.runtime.tensor(np.full(output, np.nan, dtype), device)
         module["main"](*arguments, result)
         device.sync()
-        if timing.check and (complaint := _difference(result.numpy())):
-            return Failure(ErrorCategory.WRONG_ANSWER, complaint)
+        if timing.check:
+            assert _runner.expected is not None  # or there would be a complaint
+            if complaint := difference(result.numpy(), _runner.expected, tf32_terms=built.tf32_terms):
+                return Failure(ErrorCategory.WRONG_ANSWER, complaint)
         for _ in range(timing.warmup):
             module["main"](*arguments, result)
         evaluator = module.time_evaluator(
@@ -254,25 +268,9 @@ def run(built: Built, kind: str, timing: Timing) -> list[float] | Failure | Unre
         return [float(seconds) for seconds in evaluator(*arguments, result).results]
     except Exception as error:
         if session is not None:
-            return Unreachable(_in_short(error))
-        return Failure(ErrorCategory.RUNTIME_DEVICE, _in_short(error))
-
-
-def _difference(result: np.ndarray) -> str:
-    """How the result differs from the reference, or nothing. Sums of up to some thousand products agree to about 1e-5.
-
-    Where the reference is no number, as the logarithm of a negative one, the result must be the same.
-    """
-    expected = _runner.expected
-    assert expected is not None
-    scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0)) or 1.0
-    with np.errstate(invalid="ignore"):  # infinity less infinity
-        close = np.abs(result - expected) <= 1e-4 * scale
-    wrong = ~(close | (result == expected) | (np.isnan(result) & np.isnan(expected)))
-    if not wrong.any():
-        return ""
-    place = tuple(int(i) for i in np.argwhere(wrong)[0])
-    return f"{wrong.sum()} of {wrong.size} results are wrong; at {place} it gave {result[place]:.6g}, not {expected[place]:.6g}"
+            return Unreachable(in_short(error))
+        _runner.failure = error  # its traceback holds the arguments
+        return Failure(ErrorCategory.RUNTIME_DEVICE, in_short(error))
 
 
 def cpu_name() -> str:
@@ -285,9 +283,3 @@ def cpu_name() -> str:
 
         name = platform.processor() or platform.machine()
     return f"{name}, {os.environ.get('TVM_NUM_THREADS', os.cpu_count())} threads"
-
-
-def _in_short(error: Exception) -> str:
-    """The error's type and its last line, which is where TVM says what is wrong."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:300]

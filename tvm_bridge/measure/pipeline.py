@@ -1,13 +1,15 @@
 """The path of candidates through builder and runner processes: one event loop, no threads.
 
 A candidate waits, is built, is run, and leaves as a `Measurement`. A crash, a hang or a lost device costs the process it
-happened in; the time limits count from the start of the work.
+happened in; the time limits count from the start of the work. Where other processes measure on the same device, a run waits for
+its turn before it starts.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import time
 from collections import Counter, deque
@@ -18,6 +20,7 @@ from typing import Any
 
 from tvm_bridge.measure import jobs
 from tvm_bridge.measure.base import DeviceError, ErrorCategory, Measurement
+from tvm_bridge.measure.device_lock import PAUSE, DeviceLock
 from tvm_bridge.measure.process import Outcome, Worker
 
 PATIENCE = 6
@@ -76,6 +79,7 @@ class Pipeline:
     - `limits`, `timing`: time limits, and how a kernel is timed.
     - `tracker`: where runners ask for a device, once a candidate; None for the local device.
     - `overlap`: build while running. On this machine's CPU a compiler at work disturbs the timing, so phases alternate.
+    - `lock`: held while the one runner runs a candidate; None where other processes may measure at the same time.
     """
 
     def __init__(
@@ -89,12 +93,13 @@ class Pipeline:
         timing: jobs.Timing,
         tracker: jobs.Tracker | None,
         overlap: bool,
+        lock: DeviceLock | None = None,
     ) -> None:
         self._builders = list(builders)
         self._runners = [_Runner(worker) for worker in runners]
         self._folder, self._suffix = folder, suffix
         self._limits, self._timing = limits, timing
-        self._tracker, self._overlap = tracker, overlap
+        self._tracker, self._overlap, self._lock = tracker, overlap, lock
         self._serial = itertools.count()
         self._name = f"{tracker.key} (RPC)" if tracker else ""
         self._refusals = 0
@@ -133,6 +138,7 @@ class Pipeline:
             for worker in self._workers:
                 if worker.busy:
                     worker.stop()
+            self._let_go()
             for built, _ in flow.built.values():
                 _remove(built.path)
 
@@ -157,14 +163,26 @@ class Pipeline:
                     self._advance(runner, flow.ready.popleft(), flow)
 
     def _advance(self, runner: _Runner, position: int, flow: _Flow) -> None:
-        """Give a runner a candidate; one that is not prepared for the subject, or has died since, is prepared first."""
-        if runner.prepared == flow.subject:
+        """Give a runner a candidate; one that is not prepared for the subject, or has died since, is prepared first.
+
+        A candidate whose turn has not come goes back: the limit of its run must not count the waiting.
+        """
+        if runner.prepared == flow.subject and runner.worker.alive:
+            if self._lock is not None and not self._lock.acquire():
+                flow.ready.appendleft(position)
+                return
             limit = self._limits.run * (PATIENCE if flow.configs[position] is None else 1)
             job = (jobs.run, flow.built[position][0], flow.subject.target.kind, self._timing)
             if runner.worker.submit(position, *job, limit=limit, restart=False):
                 return
+        self._let_go()
         runner.prepared = None
         runner.worker.submit(position, jobs.prepare, *self._preparation(flow.subject), limit=PREPARATION_LIMIT)
+
+    def _let_go(self) -> None:
+        """Let other processes measure on the device."""
+        if self._lock is not None:
+            self._lock.release()
 
     def _preparation(self, subject: jobs.Subject) -> tuple[Any, ...]:
         return subject, self._tracker, PATIENCE * self._limits.run + 30, self._timing.check, self._folder
@@ -172,8 +190,9 @@ class Pipeline:
     def _collect(self, flow: _Flow) -> Generator[tuple[int, Measurement]]:
         """Wait until a process says something or runs out of time, and yield the candidates that are finished."""
         busy = [worker for worker in self._workers if worker.busy]
-        patience = min(worker.deadline for worker in busy) - time.monotonic()
-        wait([worker.connection for worker in busy], timeout=max(0.0, patience) + 0.01)
+        waiting = self._lock is not None and self._lock.waiting
+        patience = min((worker.deadline for worker in busy), default=math.inf) - time.monotonic()
+        wait([worker.connection for worker in busy], timeout=PAUSE if waiting else max(0.0, patience) + 0.01)
         for builder in self._builders:
             position = builder.job
             if builder.busy and (outcome := builder.poll()):
@@ -190,6 +209,7 @@ class Pipeline:
                         flow.ready.appendleft(position)
                 else:
                     measurement = self._ran(runner, position, outcome, flow)
+                    self._let_go()
                     if measurement:
                         yield position, measurement
 

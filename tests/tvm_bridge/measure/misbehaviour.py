@@ -41,6 +41,14 @@ def hang_holding_the_interpreter() -> None:
     ctypes.PyDLL(None).sleep(60)
 
 
+def hold(name: str) -> bool:
+    """Take the lock of a device and keep it for as long as the process lives."""
+    from tvm_bridge.measure.device_lock import DeviceLock
+
+    globals()["kept"] = DeviceLock(name)
+    return globals()["kept"].acquire()
+
+
 def leave_a_child() -> None:
     """Start a process, say who it is, and hang."""
     child = subprocess.Popen(["sleep", "60"])

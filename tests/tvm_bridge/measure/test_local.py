@@ -3,7 +3,10 @@
 import glob
 import os
 import stat
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -13,6 +16,8 @@ from tests.tvm_bridge.measure import misbehaviour
 from tests.tvm_bridge.measure.kernels import calling, small_task
 from tvm_bridge.measure import compiling
 from tvm_bridge.measure.base import ErrorCategory
+from tvm_bridge.measure.device_lock import DeviceLock
+from tvm_bridge.measure.process import Worker
 
 QUICK = {"min_repeat_ms": 1, "repeat": 2, "cache_flush": True, "builders": 1}  # each takes seconds to start
 
@@ -77,8 +82,73 @@ def test_crash_and_hang_cost_one_candidate(unchecked, function, argument, error,
     ((_, result),) = unchecked.stream(calling(function, argument), [None])
     assert result.error is error
     assert message in result.message
+    (runner,) = unchecked._pipeline(small_task().target)._runners
+    assert not runner.worker.alive  # an error poisons the context of a GPU, and with it all that is run in the same process
     ((_, next_result),) = unchecked.stream(small_task(), [None])
     assert next_result.ok, next_result.message
+
+
+def test_waiting_for_the_device_does_not_count(unchecked, monkeypatch, tmp_path):
+    """Two tunings on one device take turns; the time that another has it is no run time."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    task = small_task()
+    unchecked.device(task)
+    (pipeline,) = (each for target, each in unchecked._pipelines.items() if target == task.target)
+    lock = DeviceLock("device")
+    monkeypatch.setattr(pipeline, "_lock", lock)
+    other = Worker({"TMPDIR": str(tmp_path)})
+    assert other.call(misbehaviour.hold, "device", limit=60).value
+    config = task.space.to_config(task.space.sample(jax.random.key(0), 1)[0])
+    freed, over = [], []
+
+    def free():
+        while not (lock.waiting or over):
+            time.sleep(0.01)
+        time.sleep(0.3)  # three times what the run may take
+        freed.append(time.time())
+        other.stop()  # the system lets go of what a dead process held
+
+    with ThreadPoolExecutor() as pool:
+        freeing = pool.submit(free)
+        try:
+            ((_, result),) = unchecked.stream(task, [config])
+        finally:
+            over.append(True)
+        freeing.result()
+    assert result.ok, result.message
+    assert result.timestamp >= freed[0]
+    assert not lock.held
+
+
+@pytest.mark.parametrize(("kind", "name"), [("llvm", None), ("cuda", "cuda-GPU-7")])
+def test_gpu_is_measured_by_one_process_at_a_time(kind, name, monkeypatch):
+    monkeypatch.setattr(compiling, "gpu_state", lambda: "no nvidia-smi")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-7,GPU-8")
+    monkeypatch.setattr(compiling, "DeviceLock", lambda name: name)
+    with bridge.Local(**QUICK | {"cache_flush": False}) as measurer:
+        assert measurer._pipeline(small_task(kind).target)._lock == name
+
+
+def no_library():
+    raise RuntimeError("libnvrtc.so was not found")
+
+
+@pytest.mark.parametrize(
+    ("nvrtc", "path", "environment"),
+    [
+        (SimpleNamespace(nvrtcVersion=lambda: (0, 13, 0)), "nvcc", {}),
+        (SimpleNamespace(nvrtcVersion=no_library), "nvcc", {"TVM_CUDA_COMPILE_MODE": "nvcc"}),
+        (None, "nvcc", {"TVM_CUDA_COMPILE_MODE": "nvcc"}),
+        (None, None, {}),
+    ],
+)
+def test_nvcc_compiles_where_nvrtc_cannot_be_called(nvrtc, path, environment, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda", SimpleNamespace(__path__=[]))
+    monkeypatch.setitem(sys.modules, "cuda.bindings", SimpleNamespace(__path__=[]))
+    monkeypatch.setitem(sys.modules, "cuda.bindings.nvrtc", nvrtc)
+    monkeypatch.setattr(compiling.shutil, "which", lambda tool: path)
+    assert compiling.compiler_environment(small_task("cuda -arch=sm_90").target) == environment
+    assert compiling.compiler_environment(small_task().target) == {}
 
 
 def test_schedule_that_cannot_be_made_is_an_instantiation_error(measurer):
