@@ -16,6 +16,7 @@ from tvm_bridge.measure.base import DeviceError
 from tvm_bridge.measure.jobs import export
 from tvm_bridge.network import jobs, untuned
 from tvm_bridge.network.database import Tuned, best_schedules, commit, foreign_database, recorded_seconds
+from tvm_bridge.network.executable import build
 from tvm_bridge.network.extract import Extraction, extraction_of
 from tvm_bridge.network.running import Running
 from tvm_bridge.records import Paths, Record, gather
@@ -84,12 +85,13 @@ def compile_network(
     - `target`: what to compile for, as `tune_network` takes it.
     - `log`: the folder that `tune_network` wrote, logs of single tasks, or records; None for TVM's default schedules.
     - `database`: the folder of a MetaSchedule database, ours or another tool's; of two schedules the faster counts. Records
-      of another target are left out, with a warning.
+      of another target are left out, with a warning. With one, no kernel copies asynchronously on a GPU: TVM compiles others'
+      schedules wrongly then.
     - `check`: run the network with the tuned and with the default schedules. Where the first is not faster, a warning says so
       and the second is returned.
 
     **Raises:** `ValueError` naming the argument that does not fit; `DeviceError` if the network is to be checked and its device
-    is not here; `RuntimeError` if the tuned network computes something else.
+    is not here; `RuntimeError` if the tuned network computes something else, or naming the operators that cannot be compiled.
     """
     extraction = extraction_of(model, target)
     foreign = None if database is None else foreign_database(database, extraction.target)
@@ -148,8 +150,6 @@ def _compiled(extraction: Extraction, tuned: dict[str, Tuned], foreign: Any) -> 
     from tvm.relax import transform
     from tvm.s_tir.meta_schedule.database import MemoryDatabase, UnionDatabase
 
-    from tvm_bridge.build import default_schedules
-
     target, module = extraction.target, tvm.IRModule(extraction.module.functions)
     database = MemoryDatabase()
     for name, each in tuned.items():
@@ -171,7 +171,7 @@ def _compiled(extraction: Extraction, tuned: dict[str, Tuned], foreign: Any) -> 
         for variable in module.get_global_vars():
             if variable.name_hint in extraction.uncovered:
                 module.update_func(variable, untuned.scheduled(module[variable], target))
-    executable = tvm.compile(default_schedules(module, target), target=target.tvm)
+    executable = build(module, target, name=extraction.network.name, ours=foreign is None)
     return CompiledNetwork(executable, target, extraction.network.inputs, tuple(functions))
 
 

@@ -48,8 +48,11 @@ class Tuned:
 def best_schedules(task: Task, records: Iterable[Record]) -> list[Tuned]:
     """A task's fastest schedule, and the fastest that needs no rewriting if that is another; none if the default is faster.
 
-    A task of which no configuration worked takes those of the same operator with another epilogue: templates carry any.
+    A task of which no configuration worked takes those of the same operator with another epilogue: templates carry any. What
+    cannot be applied is passed over, with a warning.
     """
+    from tvm.s_tir import ScheduleError
+
     same = [record for record in records if _without_epilogue(record.key) == _without_epilogue(task.key)]
     measured = [record for record in same if record.key == task.key]
     if not any(record.config and record.measurement.ok for record in measured):
@@ -67,7 +70,12 @@ def best_schedules(task: Task, records: Iterable[Record]) -> list[Tuned]:
         start = templates.rewritten(template, task.function, config)
         own = start is task.function
         if own or not found:
-            found.append(Tuned(start, template.schedule(task.function, config, task.target), record.measurement.cost))
+            try:
+                schedule = template.schedule(task.function, config, task.target)
+            except ScheduleError:  # what another epilogue had, or an earlier version
+                warnings.warn(f"{task.name}: {config} does not fit its function; the next fastest is taken.", stacklevel=2)
+                continue
+            found.append(Tuned(start, schedule, record.measurement.cost))
         if own:
             break
     return found

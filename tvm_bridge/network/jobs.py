@@ -46,6 +46,7 @@ def latencies(paths: Sequence[str], inputs: Inputs, kind: str, runs: Sequence[in
     networks = [_loaded(path, kind) for path in paths]
     arguments = [_tensor(each, kind) for each in random_inputs(inputs)]
     seconds: list[list[float]] = [[] for _ in paths]
+    _device(kind).sync()
     for turn in range(max(runs)):
         for network, wanted, its in zip(networks, runs, seconds, strict=True):
             if turn < wanted:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from tvm_bridge.measure.base import DeviceError
+from tvm_bridge.measure.complaints import complaint
 from tvm_bridge.measure.jobs import Unreachable
 from tvm_bridge.measure.process import Worker
 from tvm_bridge.network import jobs
@@ -65,5 +66,5 @@ class Running:
         fixed = self._paths, self._first.inputs, self._first.target.kind
         answer = self._worker.call(job, *fixed, *arguments, limit=LIMIT)
         if answer.failure:
-            raise RuntimeError(f"networks: a compiled network does not run: {answer.failure}, {answer.message}")
+            raise RuntimeError(f"networks: a compiled network does not run: {answer.failure}, {complaint(answer.message)}")
         return answer.value

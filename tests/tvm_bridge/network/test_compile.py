@@ -5,14 +5,17 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from tvm.s_tir import ScheduleError
 
 from tests.tvm_bridge.network.small_network import SHAPE, small_network
 from tests.tvm_bridge.record_strategies import write_log
 from tests.tvm_bridge.relax_run import run
+from tvm_bridge import templates
 from tvm_bridge.measure.base import DeviceError, ErrorCategory, Measurement
 from tvm_bridge.network import compile as compiling
 from tvm_bridge.network import jobs
@@ -210,6 +213,22 @@ def test_a_task_of_which_nothing_worked_takes_the_operators_schedules(extraction
     expected = [tuned.seconds for tuned in best_schedules(first, records)]
     for own in ([_record(first, None, 1.0)], [failed], [_record(first, None, 1.0), failed]):
         assert [tuned.seconds for tuned in best_schedules(first, [*own, *others])] == expected
+
+
+def test_a_schedule_that_does_not_fit_is_passed_over(extraction, records, monkeypatch):
+    first = extraction.tasks[0].task
+    fast, direct = best_schedules(first, records)
+    template = templates.find(first.operator, first.target.kind)
+
+    def schedule(function, config, target):
+        if config.get("winograd", 0):
+            raise ScheduleError("not of these loops")
+        return template.schedule(function, config, target)
+
+    monkeypatch.setattr(templates, "find", lambda *_: SimpleNamespace(rewritten=template.rewritten, schedule=schedule))
+    with pytest.warns(UserWarning, match=r"does not fit its function; the next fastest is taken"):
+        (found,) = best_schedules(first, records)
+    assert fast.seconds < found.seconds == direct.seconds
 
 
 def test_outputs_that_are_no_numbers_are_found(untuned, monkeypatch):
