@@ -80,6 +80,11 @@ def seconds(text: str) -> float:
     return value
 
 
+def pretrained(text: str) -> bool | str:
+    """Read "shipped", "none", or the path of a model or of a folder of them; for argparse."""
+    return {"shipped": True, "none": False}.get(text, text)
+
+
 def address(text: str) -> tuple[str, int]:
     """Read "host:port"; for argparse."""
     host, _, port = text.rpartition(":")
@@ -126,6 +131,14 @@ def add_searching(parser: argparse.ArgumentParser, *, trials: int) -> None:
     group.add_argument("--early-stopping", type=positive, metavar="N", help="stop after N measurements without a new best")
     group.add_argument("--time-limit", type=seconds, metavar="SECONDS", help="stop after so many seconds")
     group.add_argument("--history", nargs="+", metavar="LOG", help="logs of other tasks, for methods that learn from them")
+    group.add_argument(
+        "--pretrained",
+        type=pretrained,
+        default="shipped",
+        metavar="MODEL",
+        help="a fitted model to begin with, or a folder of them; shipped: the fitting one of the package's, unless there is a "
+        "history; none: without, as in a replay unless told otherwise",
+    )
 
 
 def add_measuring(parser: argparse.ArgumentParser) -> None:

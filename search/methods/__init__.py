@@ -1,7 +1,8 @@
 """Search methods: one file each, and one line in `METHODS`.
 
 A method is a function `(space, *, key, **options)` that returns a coroutine: it yields configurations to measure and receives
-their throughput. One that learns from other tasks' measurements takes a keyword `history`, a sequence of `Source`.
+their throughput. One that learns from other tasks' measurements takes a keyword `history`, a sequence of `Source`; one that
+can begin with a model that has learned them takes a keyword `pretrained`, a fitted surrogate or None.
 """
 
 from __future__ import annotations
@@ -56,3 +57,9 @@ def find(method: str | Method) -> Method:
 def learns_from_history(method: Method) -> bool:
     """Whether the method takes other tasks' measurements."""
     return "history" in inspect.signature(method).parameters
+
+
+def takes_model(method: Method) -> bool:
+    """Whether the method can begin with a fitted model, and has none yet: a `functools.partial` may have given it one."""
+    parameter = inspect.signature(method).parameters.get("pretrained")
+    return parameter is not None and (parameter.default is None or parameter.default is inspect.Parameter.empty)

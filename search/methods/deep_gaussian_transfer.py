@@ -26,6 +26,7 @@ def deep_gaussian_transfer(
     key: PRNGKeyArray,
     history: Sequence[Source] = (),
     surrogate: Transferring | None = None,
+    pretrained: Transferring | None = None,
     pool: int = 40_000,
     tuning_set: int = 300,
     deployed: int = 100,
@@ -44,29 +45,37 @@ def deep_gaussian_transfer(
     **Arguments:**
 
     - `history`: other tasks' measurements; `surrogate` is fitted to them, pooled, before the search.
-    - `surrogate`: a model that adapts; None for a `DeepGP`. Without history it must be fitted, and is used as it is.
+    - `surrogate`: a model that adapts; None for a `DeepGP`.
+    - `pretrained`: a fitted model that adapts, say one that was saved, in place of a history.
     - `pool`, `tuning_set`, `deployed`: the paper's r, s and e.
     - `patience`: annealing stops after so many steps without a better configuration.
     - `explored`: annealing scores at most so many configurations.
 
-    **Raises:** `ValueError` with neither a history nor a fitted surrogate, for a history of other features, or for a number
-    that is not positive.
+    **Raises:** `ValueError` with neither a history nor a fitted model, with both, for a model that cannot adapt, for a history
+    of other features, or for a number that is not positive.
     """
     for name, value in (("pool", pool), ("tuning_set", tuning_set), ("deployed", deployed), ("patience", patience)):
         if value < 1:
             raise ValueError(f"{name}: {value} must be at least 1.")
     if explored < 2 * CHAINS + deployed:
         raise ValueError(f"explored: {explored} must be at least {2 * CHAINS + deployed} with {deployed} deployed.")
-    if not history and surrogate is None:
-        raise ValueError("history: there is none to learn from; give other tasks' measurements, or a fitted `surrogate`.")
+    if not history and pretrained is None:
+        raise ValueError(
+            "history: there is none to learn from; give other tasks' measurements, or a fitted model, `pretrained`."
+        )
+    if history and pretrained is not None:
+        raise ValueError("pretrained: it would take the place of the history; leave out one of them.")
     learned = pooled(history, space) if history else None
-    model: Transferring = DeepGP() if surrogate is None else surrogate
-    if learned is None:
-        model.scorer()  # refuses if the model was not fitted
+    recipe: Transferring = DeepGP() if surrogate is None else surrogate
+    if pretrained is not None:
+        if not hasattr(pretrained, "adapt"):
+            raise ValueError(f"pretrained: {type(pretrained).__name__} cannot adapt; give a `DeepGP`, or leave it out.")
+        pretrained.scorer()  # refuses if the model was not fitted
 
     def search() -> Search:
         fit_key, pool_key, next_key = jax.random.split(key, 3)
-        trained = model if learned is None else model.fit(learned.x, learned.y, key=fit_key)
+        trained = pretrained if learned is None else recipe.fit(learned.x, learned.y, key=fit_key)
+        assert trained is not None
         candidates = space.sample(pool_key, pool)  # Algorithm 2, line 1
         if not len(candidates):
             return

@@ -89,6 +89,9 @@ TYPED_WRONG = {
     f"{SHAPE} --time-limit 0": "--time-limit",
     f"{SHAPE} --time-limit nan": "--time-limit",
     f"{SHAPE} --history other.jsonl": "history",
+    f"{SHAPE} --pretrained missing.gst": "pretrained: missing.gst is not there",
+    f"{SHAPE} --pretrained log.jsonl": "pretrained: log.jsonl: damaged, or not a saved surrogate",
+    f"{SHAPE} --method random --pretrained model.gst": "pretrained: method 'random' takes no fitted model",
     f"{SHAPE} --log .": "directory",
     f"{SHAPE} --rpc 127.0.0.1:9190": "--key",
     f"{SHAPE} --rpc 127.0.0.1 --key board": "127.0.0.1:9190",
@@ -368,7 +371,9 @@ def test_searching_arguments_reach_the_search(command, tmp_path, monkeypatch, li
 
     monkeypatch.setattr(tvm_bridge, "tune", listen)
     write_table(tmp_path / "table.json")
-    command(f"{line} --method grid --trials 7 --seed 3 --early-stopping 5 --time-limit 2.5 --history a.jsonl b.jsonl")
+    command(
+        f"{line} --method grid --trials 7 --seed 3 --early-stopping 5 --time-limit 2.5 --history a.jsonl b.jsonl --pretrained m"
+    )
     expected = {
         "method": "grid",
         "trials": 7,
@@ -376,6 +381,7 @@ def test_searching_arguments_reach_the_search(command, tmp_path, monkeypatch, li
         "early_stopping": 5,
         "time_limit": 2.5,
         "history": ["a.jsonl", "b.jsonl"],
+        "pretrained": "m",
     }
     assert {name: heard[name] for name in expected} == expected
 
@@ -403,16 +409,18 @@ def test_network_is_tuned_as_it_is_asked_for(command, formula, monkeypatch):
     failed = TunedTask(small_task(), 1, ("fused_conv2d",), None, "conv2d: all 7 trials failed.")
     tuned = NetworkResult("small", (failed,), {"softmax": 1}, 1.0, 2.0, "trials")
     monkeypatch.setattr(tvm_bridge, "tune_network", listen)
-    limits = "--method grid --trials 7 --seed 3 --early-stopping 5 --time-limit 2.5 --history a.jsonl"
+    limits = "--method grid --trials 7 --seed 3 --early-stopping 5 --time-limit 2.5 --history a.jsonl --pretrained none"
     code, output, _ = command(f"network small.onnx --target cuda --log kept --plain {limits} {MEASURING}")
     (arguments, options), limited = heard[0], {"method": "grid", "trials": 7, "seed": 3, "early_stopping": 5, "time_limit": 2.5}
     assert arguments == ("small.onnx", "cuda")
-    assert options == limited | {"history": ["a.jsonl"], "log": Path("kept"), "measurer": formula, "enlarged": False}
+    limited |= {"history": ["a.jsonl"], "pretrained": False}
+    assert options == limited | {"log": Path("kept"), "measurer": formula, "enlarged": False}
     assert code == 1  # nothing works
     assert output.splitlines() == [*str(tuned).splitlines(), "1.0 s searching, 2.0 s measuring"]
     command("network resnet-18")
     (arguments, options) = heard[1]
     assert (arguments, options["log"], options["enlarged"], options["trials"]) == (("resnet-18", "llvm"), None, True, 600)
+    assert options["pretrained"] is True
 
 
 # replay, methods, devices

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -14,8 +15,10 @@ import tvm
 
 import tvm_bridge as bridge
 from search.methods.random import random_search
+from surrogates import XGBoost, save
 from tests.tvm_bridge.measure.kernels import calling, small_task
 from tests.tvm_bridge.record_strategies import CPU
+from tvm_bridge import pretrained
 from tvm_bridge.measure.base import ErrorCategory, Measurement, Measurer
 from tvm_bridge.records import DEFAULT_INDEX
 
@@ -286,6 +289,64 @@ def test_history_reaches_methods_that_learn(tmp_path):
         tune(other, Pretended(by_tiles), method=learning, history=records)
 
 
+def ranking(space, *, key, history=(), pretrained=None):
+    """Measures what a model holds best; without one, anything."""
+    rows = space.sample(key, 200)
+    score = np.zeros(200) if pretrained is None else -np.asarray(pretrained.predict(space.features(rows)).mean)
+    yield rows[np.argsort(score, kind="stable")[:20]]
+
+
+@pytest.fixture
+def model(monkeypatch, tmp_path):
+    """A model that ships: the larger the second factor of the first tile, the better."""
+    task = small_task()
+    x = task.space.features(task.space.sample(jax.random.key(7), 64))
+    fitted = XGBoost(rounds=4).fit(x, x[:, 1], key=jax.random.key(0))
+    save(tmp_path / f"{pretrained.name_of(task)}.gst", fitted, features=task.space.feature_names)
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    return fitted
+
+
+def test_the_fitting_model_is_taken_unless_there_is_a_history_or_none_is_wanted(model):
+    other = bridge.conv2d(data=(1, 8, 8, 8), weight=(8, 8, 3, 3), target="llvm")
+    records = tune(other, Pretended(by_tiles), trials=3).records
+    begun = []
+
+    def noting(space, *, key, history=(), pretrained=None):
+        begun.append((len(history), pretrained is not None))
+        yield from random_search(space, key=key)
+
+    options = ({}, {"pretrained": False}, {"history": records}, {"history": records, "pretrained": model})
+    for more in options:
+        tune(small_task(), Pretended(by_tiles), trials=1, method=noting, **more)
+    tune(small_task("cuda -arch=sm_90"), Pretended(by_tiles), trials=1, method=noting)
+    tune(small_task(), Pretended(by_tiles), trials=1, method=partial(noting, pretrained="one's own"))
+    assert begun == [(0, True), (0, False), (1, False), (1, True), (0, False), (0, True)]
+
+
+def test_a_model_changes_what_is_proposed_and_resuming_with_it_is_exact(model, tmp_path):
+    options = {"method": ranking, "trials": 20}
+    whole, plain = (tune(small_task(), Pretended(by_tiles), **options, pretrained=given) for given in (True, False))
+    first = {False: plain, True: whole}
+    factors = {given: np.mean([each.config["tile_f"][1] for each in result.records[1:]]) for given, result in first.items()}
+    assert factors[True] > 1.5 * factors[False]
+    lines = [each.to_json() + "\n" for each in whole.records]
+    (tmp_path / "log.jsonl").write_text("".join(lines[:9]))
+    measurer = Pretended(by_tiles)
+    part = tune(small_task(), measurer, **options, log=tmp_path / "log.jsonl")
+    assert len(measurer.asked) == 21 - 9
+    assert {each.index for each in part.records} == {each.index for each in whole.records}
+
+
+def test_a_method_that_cannot_begin_with_a_model_does_without_what_ships(model):
+    tune(small_task(), Pretended(by_tiles), trials=1, method="random")
+    for method in ("random", partial(ranking, pretrained=model)):
+        measurer = Pretended(by_tiles)
+        with pytest.raises(ValueError, match=r"pretrained: method .* takes no fitted model, or has one already; leave"):
+            tune(small_task(), measurer, method=method, pretrained=model)
+        assert measurer.asked == []
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -295,6 +356,7 @@ def test_history_reaches_methods_that_learn(tmp_path):
         ({"seed": -1}, "seed: -1 must lie in 0"),
         ({"seed": 1 << 32}, "seed: 4294967296 must lie in 0"),
         ({"method": "randon"}, "method: 'randon' is not one of random, .*Did you mean 'random'"),
+        ({"method": "gausstune", "pretrained": XGBoost()}, "pretrained: for conv2d_nchw.llvm: XGBoost knows nothing yet"),
     ],
 )
 def test_bad_arguments_are_named_before_any_work(options, message):

@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
             early_stopping=arguments.early_stopping,
             time_limit=arguments.time_limit,
             history=arguments.history,
+            pretrained=arguments.pretrained,
             measurer=device,
             enlarged=not arguments.plain,
         )

@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--missing", choices=["error", "fail"], default="error", help="what an unrecorded configuration means")
     common.add_searching(parser, trials=128)
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, pretrained=False)  # a model that ships may have learned these very records
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
                 method=arguments.method,
                 trials=arguments.trials,
                 history=arguments.history,
+                pretrained=arguments.pretrained,
                 seed=arguments.seed,
                 early_stopping=arguments.early_stopping,
                 time_limit=arguments.time_limit,

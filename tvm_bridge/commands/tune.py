@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
                     trials=arguments.trials,
                     log=arguments.log,
                     history=arguments.history,
+                    pretrained=arguments.pretrained,
                     seed=arguments.seed,
                     early_stopping=arguments.early_stopping,
                     time_limit=arguments.time_limit,

@@ -104,9 +104,10 @@ def describe(
     seed: int,
     trials: int,
     history: Sequence[Record] | None = None,
+    pretrained: str | None = None,
     asked: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What `network.json` says of a network and how it is tuned; of a history, what tells it from others.
+    """What `network.json` says of a network and how it is tuned; of a history and fitted models, what tells them from others.
 
     `asked` is what else a command needs to do it again, by name; what is None is left out.
     """
@@ -118,6 +119,7 @@ def describe(
         "seed": seed,
         "trials": trials,
         "history": None if history is None else _fingerprint(history),
+        "pretrained": pretrained,
         "asked": {name: value for name, value in (asked or {}).items() if value is not None},
         "enlarged": any(each.task.enlarged for each in extraction.tasks),
         "tasks": [
@@ -174,7 +176,7 @@ def _budget_before(path: Path, description: Mapping[str, Any]) -> int | None:
     log = path.with_name(FOLDER_LOG)
     if not log.exists() or not log.stat().st_size:
         return None
-    for name in ("network", "target", "method", "seed", "history", "enlarged"):
+    for name in ("network", "target", "method", "seed", "history", "pretrained", "enlarged"):
         if not (_same_target if name == "target" else operator.eq)(held.get(name), description[name]):
             both = f"{held.get(name)!r}, not {description[name]!r}"
             raise ValueError(f"log: {path.parent} holds a tuning with {name} {both}; name another folder.")

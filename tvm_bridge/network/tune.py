@@ -24,6 +24,7 @@ from tvm_bridge.network.extract import Extraction, NetworkTask, extraction_of
 from tvm_bridge.network.folder import Folder, Round, describe
 from tvm_bridge.network.progress import predicted, reporter
 from tvm_bridge.network.result import NetworkResult, TunedTask
+from tvm_bridge.pretrained import Pretrained, digest
 from tvm_bridge.progress import Progress
 from tvm_bridge.records import Paths, Record, gather
 from tvm_bridge.session import Session
@@ -47,6 +48,7 @@ def tune_network(
     early_stopping: int | None = None,
     time_limit: float | None = None,
     history: Paths | Sequence[Record] | None = None,
+    pretrained: Pretrained = True,
     measurer: Measurer | None = None,
     callbacks: Sequence[Callable[[Progress], None]] = (),
     progress: bool = True,
@@ -67,6 +69,8 @@ def tune_network(
     - `early_stopping`: stop a task after so many of its measurements without a new best; the others share the rest.
     - `time_limit`: stop after so many seconds, counted from when the default schedules have been measured.
     - `history`: records of other networks or tasks, or paths of logs or folders, for the methods that learn from them.
+    - `pretrained`: as `tune` takes it, for every task; a folder has a model for each operator, a single one must fit them all.
+      A task of which the history knows nothing begins with what ships.
     - `measurer`: `Local(...)`, `RPC(...)` or one's own; None for each task's, or else one `Local` for all, closed at the end.
     - `callbacks`: called with a `Progress` of its task after every measurement; its record's key says of which.
     - `progress`: show progress: a bar on a terminal, lines elsewhere.
@@ -78,7 +82,7 @@ def tune_network(
     other. Ctrl-C passes through; the folder keeps every finished measurement.
     """
     check_limits(trials=trials, early_stopping=early_stopping, time_limit=time_limit, seed=seed)
-    propose = proposer(method, seed=seed, learns=history is not None)
+    propose = proposer(method, seed=seed, learns=history is not None, pretrained=pretrained)
     extraction = extraction_of(model, target, enlarged=enlarged)
     name, tasks = extraction.network.name, extraction.tasks
     if not tasks:
@@ -86,16 +90,26 @@ def tune_network(
             f"model: {name} has no operator that a template covers on {extraction.target.kind}; nothing can be tuned."
         )
     taught = None if history is None else gather("history", history)
-    searches = [propose(each.task, known) for each, known in zip(tasks, _known(tasks, taught), strict=True)]
+    begun = [propose(each.task, known) for each, known in zip(tasks, _known(tasks, taught), strict=True)]
+    searches, models = zip(*begun, strict=True)
     asked = {
         "model": extraction.network.source or None,
         "shapes": {name: list(shape) for name, shape in extraction.network.shapes.items()} or None,
         "layout": extraction.network.layout or None,
         "history": _paths(history),
+        "pretrained": _path(pretrained),
         "early_stopping": early_stopping,
         "time_limit": time_limit,
     }
-    description = describe(extraction, method=_named(method), seed=seed, trials=trials, history=taught, asked=asked)
+    description = describe(
+        extraction,
+        method=_named(method),
+        seed=seed,
+        trials=trials,
+        history=taught,
+        pretrained=digest(models),
+        asked=asked,
+    )
     folder = None if log is None else Folder(log, description)
     with ExitStack() as stack:
         sessions = _sessions(tasks, measurer, folder, trials, stack)
@@ -216,3 +230,10 @@ def _paths(history: Paths | Sequence[Record] | None) -> list[str] | None:
     items = [history] if isinstance(history, str | os.PathLike) else list(history or ())
     paths = [os.fspath(item) for item in items if not isinstance(item, Record)]
     return paths if paths and len(paths) == len(items) else None
+
+
+def _path(pretrained: Pretrained) -> str | None:
+    """What the command line calls the model to begin with; None for what ships, or a model that has no path."""
+    if isinstance(pretrained, str | os.PathLike):
+        return os.fspath(pretrained)
+    return "none" if pretrained is False else None

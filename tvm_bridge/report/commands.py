@@ -26,7 +26,7 @@ def commands(tuning: Tuning) -> list[str]:
         named = {name: str(tuning.settings[name]) for name in ("method", "trials", "seed") if name in tuning.settings}
         named |= {
             name.replace("_", "-"): str(tuning.settings[name])
-            for name in ("early_stopping", "time_limit")
+            for name in ("early_stopping", "time_limit", "pretrained")
             if name in tuning.settings
         }
         options = [word for name, value in named.items() for word in (f"--{name}", value)]

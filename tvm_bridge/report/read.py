@@ -181,7 +181,7 @@ def _network(path: Path) -> _Network:
         told = ("method", "seed", "trials", "enlarged", "history")
         settings = {name: fields[name] for name in told if fields.get(name) is not None}
         asked = fields.get("asked", {})
-        settings |= {name: asked[name] for name in ("early_stopping", "time_limit", "layout") if name in asked}
+        settings |= {name: asked[name] for name in ("early_stopping", "time_limit", "layout", "pretrained") if name in asked}
         shapes = {str(name): tuple(map(int, shape)) for name, shape in asked.get("shapes", {}).items()}
         again = str(asked.get("model") or fields["network"]), shapes, tuple(map(str, asked.get("history", ())))
         uncovered = {str(each["function"]): int(each["count"]) for each in fields.get("uncovered", [])}

@@ -6,7 +6,7 @@ import pytest
 
 from search.methods.deep_gaussian_transfer import deep_gaussian_transfer
 from search.transfer import pooled
-from surrogates import DeepGP
+from surrogates import DeepGP, ExactGP
 from tests.search.methods.landscape import layer, measured, watch
 from tests.search.ridge import Ridge
 
@@ -44,17 +44,17 @@ def test_steps_are_those_of_the_algorithms():
 
 
 def test_tuning_set_is_the_top_of_the_pool_best_first():
-    surrogate = learned()
+    model = learned()
     options = {**SMALL, "pool": 10**6}  # all there are
-    ((tuning_set,), _) = watch(deep_gaussian_transfer(SPACE, key=KEY, surrogate=surrogate, **options), SPACE, 1)
+    ((tuning_set,), _) = watch(deep_gaussian_transfer(SPACE, key=KEY, pretrained=model, **options), SPACE, 1)
     everything = SPACE.sample(KEY, SPACE.size)
-    scores = np.sort(np.asarray(surrogate.predict(SPACE.features(everything)).mean))[::-1]
-    np.testing.assert_allclose(surrogate.predict(SPACE.features(tuning_set)).mean, scores[:24], rtol=1e-5)
+    scores = np.sort(np.asarray(model.predict(SPACE.features(everything)).mean))[::-1]
+    np.testing.assert_allclose(model.predict(SPACE.features(tuning_set)).mean, scores[:24], rtol=1e-5)
 
 
 def test_model_that_is_ready_is_as_good_as_its_history():
     first, _ = watch(deep_gaussian_transfer(SPACE, key=KEY, history=HISTORY, surrogate=Ridge(), **SMALL), SPACE, 40)
-    second, _ = watch(deep_gaussian_transfer(SPACE, key=KEY, surrogate=learned(), **SMALL), SPACE, 40)
+    second, _ = watch(deep_gaussian_transfer(SPACE, key=KEY, pretrained=learned(), **SMALL), SPACE, 40)
     np.testing.assert_array_equal(np.concatenate(first), np.concatenate(second))
 
 
@@ -89,7 +89,17 @@ def test_nothing_to_learn_from_is_refused_at_once(options):
 
 def test_model_that_knows_nothing_is_refused_at_once():
     with pytest.raises(ValueError, match="Ridge knows nothing yet"):
-        deep_gaussian_transfer(SPACE, key=KEY, surrogate=Ridge())
+        deep_gaussian_transfer(SPACE, key=KEY, pretrained=Ridge())
+
+
+def test_model_that_cannot_adapt_is_refused_at_once():
+    with pytest.raises(ValueError, match="pretrained: ExactGP cannot adapt; give a `DeepGP`"):
+        deep_gaussian_transfer(SPACE, key=KEY, pretrained=ExactGP())
+
+
+def test_model_that_is_ready_and_a_history_are_refused_together():
+    with pytest.raises(ValueError, match="pretrained: it would take the place of the history; leave out one"):
+        deep_gaussian_transfer(SPACE, key=KEY, history=HISTORY, pretrained=learned())
 
 
 @pytest.mark.parametrize("name", ["pool", "tuning_set", "deployed", "patience", "explored"])

@@ -6,14 +6,17 @@ from dataclasses import replace
 from functools import partial
 
 import jax
+import numpy as np
 import pytest
 
 import tvm_bridge as bridge
 from search.methods import METHODS
 from search.methods.random import random_search
+from surrogates import Constant, save
 from tests.tvm_bridge.network.pretended import COUNTS, Pretended, extraction
 from tvm_bridge.network import tune as module
 from tvm_bridge.network.tune import tune_network
+from tvm_bridge.pretrained import name_of
 from tvm_bridge.records import DEFAULT_INDEX, read_records
 
 NAMES = tuple(COUNTS)
@@ -319,6 +322,26 @@ def test_history_reaches_the_tasks_it_is_of():
         tune(Pretended(), method=learning, history=records, model=extraction(labels=["dense"]))
     with pytest.raises(ValueError, match="history: method 'random' does not learn"):
         tune(Pretended(), history=records)
+
+
+def test_every_task_begins_with_the_model_that_fits_it_and_resuming_with_another_is_refused(tmp_path):
+    def beginning(space, *, key, pretrained=None):
+        begun.append(None if pretrained is None else float(pretrained.mean))
+        return random_search(space, key=key)
+
+    begun = []
+    model = Constant().fit(np.zeros((1, 1)), np.ones(1), key=jax.random.key(0))
+    task = extraction().tasks[0].task
+    save(tmp_path / f"{name_of(task)}.gst", model, features=task.space.feature_names)
+    options = {"trials": 6, "method": beginning, "log": tmp_path / "log"}
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"has no model for dense, which would take llvm-skylake-avx512-dense.gst"):
+            tune(Pretended(), pretrained=tmp_path, **options)
+    assert begun == [1.0, 1.0, None] * 2
+    described = json.loads((tmp_path / "log" / "network.json").read_text())
+    assert described["asked"] == {"pretrained": str(tmp_path)}
+    with pytest.raises(ValueError, match=r"holds a tuning with pretrained 'SHA-256 .*', not None; name another folder"):
+        tune(Pretended(), pretrained=False, **options)
 
 
 @pytest.mark.filterwarnings("ignore:.*trials failed")

@@ -71,14 +71,14 @@ def test_commands_of_a_network_are_commands(tmp_path):
 
 def test_commands_of_a_network_say_what_was_asked(tmp_path):
     asked = {"model": "nets/tiny.onnx", "shapes": {"x": [1, 3]}, "history": ["old log.jsonl"], "early_stopping": 12}
-    asked |= {"layout": "NHWC"}
+    asked |= {"layout": "NHWC", "pretrained": "models"}
     folder = network_folder(tmp_path / "tiny", history="6 records, SHA-256 0", asked=asked)
     (line, *_, compiling, _) = commands(read_tuning(folder))
     assert cli._parser().parse_args(shlex.split(compiling)[1:]).layout == "NHWC"
     arguments = cli._parser().parse_args(shlex.split(line)[1:])
     assert arguments.layout == "NHWC"
     assert (arguments.model, arguments.shape) == ("nets/tiny.onnx", [("x", (1, 3))])
-    assert (arguments.history, arguments.early_stopping) == (["old log.jsonl"], 12)
+    assert (arguments.history, arguments.early_stopping, arguments.pretrained) == (["old log.jsonl"], 12, "models")
 
 
 def test_chosen_layouts_cannot_be_chosen_again(tmp_path):
