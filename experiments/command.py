@@ -8,6 +8,9 @@ from typing import Any
 
 from tvm_bridge.arguments import fail
 
+Complain = Callable[[str], None]
+"""Says in a line what does not work or is left, while the rest goes on."""
+
 
 def ended(program: str, work: Callable[[], int], kept: str) -> int:
     """Do a program's work; returns its exit code, 2 after an error, 130 after Ctrl-C, when `kept` is said of what was done."""
@@ -18,6 +21,21 @@ def ended(program: str, work: Callable[[], int], kept: str) -> int:
     except KeyboardInterrupt:
         print(f"{program}: stopped; {kept}", file=sys.stderr)
         return 130
+
+
+def complaining(program: str, work: Callable[[Complain], None], kept: str) -> int:
+    """The same of work that goes on with the rest where something does not work; the exit code is 1 if it complained."""
+    complaints: list[str] = []
+
+    def complain(text: str) -> None:
+        complaints.append(text)
+        print(f"{program}: {text}", file=sys.stderr, flush=True)
+
+    def whole() -> int:
+        work(complain)
+        return 1 if complaints else 0
+
+    return ended(program, whole, kept)
 
 
 def pyplot(program: str) -> Any:

@@ -27,7 +27,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from experiments import cpu_kernels_report, log, metaschedule, roofline
-from experiments.command import ended
+from experiments.command import Complain, complaining
 from experiments.kernel_cases import Case, Missing, cases, process, target
 from experiments.kernel_comparison import compared
 from experiments.random_kernels import sampled
@@ -57,23 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("out/cpu_kernels"), help="the folder of what is measured")
     parser.add_argument("--results", type=Path, default=cpu_kernels_report.RESULTS, help="the folder of the report")
     arguments = parser.parse_args(argv)
-    complaints: list[str] = []
 
-    def complain(text: str) -> None:
-        complaints.append(text)
-        print(f"cpu_kernels: {text}", file=sys.stderr, flush=True)
-
-    def work() -> int:
+    def work(complain: Complain) -> None:
         chosen = cases(arguments.networks, arguments.layers, arguments.threads, arguments.out)
         for stage, do in STAGES.items():
             if stage in arguments.stages:
                 do(chosen, arguments, complain)
-        return 1 if complaints else 0
 
-    return ended("cpu_kernels", work, f"{arguments.out} keeps what was found, the same command goes on")
+    return complaining("cpu_kernels", work, f"{arguments.out} keeps what was found, the same command goes on")
 
 
-Complain = Callable[[str], None]
 Stage = Callable[[Sequence[Case], argparse.Namespace, Complain], None]
 """Does what is left to do of some layers, and complains about those that it has to leave out."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tvm_bridge import Record, Target, best_records, networks, read_records
 from tvm_bridge.convolution import Conv2d
-from tvm_bridge.measure.compiling import subject_of
+from tvm_bridge.measure.compiling import compiler_environment, subject_of
 from tvm_bridge.measure.jobs import Subject
 from tvm_bridge.measure.process import Worker
 from tvm_bridge.networks import Layer
@@ -112,15 +112,20 @@ def cases(names: Iterable[str], layers: Sequence[str] | None, threads: int, out:
     return list(distinct.values())
 
 
-def target(threads: int) -> Target:
-    """This machine's CPU, of which a kernel uses so many cores."""
-    return Target.parse({"kind": "llvm", "num-cores": threads}).resolve()
+def target(threads: int, name: str = "llvm") -> Target:
+    """A target by the name that `Target.parse` takes; a kernel on a CPU uses so many cores, unless the name tells how many.
+
+    **Raises:** `ValueError` as `Target.parse` and `Target.resolve` do.
+    """
+    parsed = Target.parse(name)
+    cores = (("num-cores", threads),) if parsed.kind == "llvm" and "num-cores" not in dict(parsed.attributes) else ()
+    return replace(parsed, attributes=(*parsed.attributes, *cores)).resolve()
 
 
 @contextmanager
-def process(threads: int) -> Iterator[Worker]:
-    """A process whose kernels run on so many threads."""
-    worker = Worker({"TVM_NUM_THREADS": str(threads)})
+def process(threads: int, target: Target | None = None) -> Iterator[Worker]:
+    """A process whose kernels run on so many threads; one for a GPU, which `target` names, compiles as measuring does."""
+    worker = Worker({"TVM_NUM_THREADS": str(threads)} | (compiler_environment(target) if target else {}))
     try:
         yield worker
     finally:

@@ -153,7 +153,7 @@ class _Build:
 def _asked(torch: Torch, case: Case) -> dict[str, dict[str, Any]]:
     """A turn of PyTorch's calls and oneDNN's kernels."""
     try:
-        return torch.measure(case.layer.workload, case.threads, SECONDS)
+        return torch.measure(case.layer.workload, threads=case.threads, seconds=SECONDS)
     except (RuntimeError, OSError) as error:
         raise Missing(f"{case.label}: PyTorch: {error}.") from error
 

@@ -25,8 +25,8 @@ TUNINGS = {"gausstune": ("ours",), "gausstune in NHWC": ("nhwc",), "gausstune in
 class Row:
     """A network in one form.
 
-    - `what`: "untuned", "gausstune, 20", "gausstune in NHWC, 20", "gausstune in chosen layouts, 20", "metaschedule, 20" or
-      "pytorch".
+    - `what`: "untuned", "gausstune, 20", "gausstune in NHWC, 20", "gausstune in chosen layouts, 20", "metaschedule, 20",
+      "pytorch" for eager calls in float32, or another `TorchForm`'s name.
     - `mean`, `p50`, `p90`, `p99`: of its latencies, in seconds; `variance` in square seconds.
     - `runs`: how many latencies.
     - `search`: seconds of tuning; None for what was not tuned.
@@ -53,6 +53,7 @@ class Turns:
     - `device`: what ran them.
     - `timestamp`: when they ended, in seconds since 1970.
     - `turn`: runs of a turn; the first finds the caches as another network left them.
+    - `target`: what the networks were compiled for; empty where that was not written down.
     """
 
     network: str
@@ -60,6 +61,7 @@ class Turns:
     timestamp: float
     turn: int
     rows: tuple[Row, ...]
+    target: str = ""
 
     @classmethod
     def of(cls, stored: dict[str, Any]) -> Self:
@@ -80,29 +82,46 @@ class Turns:
         return same and {row.what for row in other.rows} <= {row.what for row in self.rows}
 
 
-def write(folder: Path, networks: Sequence[str], results: Path) -> None:
-    """Write `network_latency.{md,json,png}` of what a folder holds and of what was written before, unless that is replaced.
+def write(folder: Path, networks: Sequence[str], results: Path, kind: str = "llvm") -> None:
+    """Write the report of what a folder holds and of what was written before, unless that is replaced.
+
+    That is `network_latency.{md,json,png}` for a CPU, `network_latency_cuda.{md,json,png}` for a GPU: the `kind` of target.
 
     **Raises:** `ValueError` if the folder holds no latencies.
     """
+    report = results / ("network_latency" if kind == "llvm" else f"network_latency_{kind}")
     fresh = [turns for name in networks if (turns := read(folder / name, name))]
     if not fresh:
         raise ValueError(f"report: {folder} has no latencies; do the stage 'latency' first.")
-    path = results / "network_latency.json"
+    path = report.with_suffix(".json")
     known = [Turns.of(stored) for stored in json.loads(path.read_text())] if path.exists() else []
     told = {(turns.network, turns.device, turns.timestamp): turns for turns in [*known, *fresh]}.values()
     kept = [turns for turns in told if not any(each.replaces(turns) for each in told if each is not turns)]
     every = sorted(kept, key=lambda turns: (turns.network, turns.timestamp))
     results.mkdir(parents=True, exist_ok=True)
-    (results / "network_latency.md").write_text(table(every))
+    report.with_suffix(".md").write_text(table(every, kind))
     path.write_text(json.dumps([asdict(turns) for turns in every], indent=1) + "\n")
-    _draw(every, results / "network_latency.png")
+    _draw(every, report.with_suffix(".png"))
 
 
 def last_turns(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the last turns in a network's log of latencies; those of an earlier version do not count."""
+    """The last turns in a network's log of latencies: a line for each form, with its runs of all rounds.
+
+    A log has a line for each form and round; one that does not tell when its turns `began` has all rounds of its form, and one
+    without `turn` does not count.
+    """
     lines = [line for line in log.read(folder / "latency.jsonl") if "turn" in line]
-    return [line for line in lines if line["timestamp"] == lines[-1]["timestamp"]]
+    forms: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        if _began(line) == _began(lines[-1]):
+            before = forms.get(line["what"], {}).get("seconds", [])
+            forms[line["what"]] = line | {"seconds": before + line["seconds"], "timestamp": lines[-1]["timestamp"]}
+    return list(forms.values())
+
+
+def _began(line: dict[str, Any]) -> float:
+    """What the lines of the same turns have in common."""
+    return line.get("began", line["timestamp"])
 
 
 def read(folder: Path, network: str) -> Turns | None:
@@ -111,7 +130,8 @@ def read(folder: Path, network: str) -> Turns | None:
     if not last:
         return None
     device, timestamp, turn = (last[0][name] for name in ("device", "timestamp", "turn"))
-    return Turns(network, device, timestamp, turn, tuple(_row(line, folder) for line in last))
+    rows = tuple(_row(line, folder) for line in last)
+    return Turns(network, device, timestamp, turn, rows, last[0].get("target", ""))
 
 
 def _row(line: dict[str, Any], folder: Path) -> Row:
@@ -137,41 +157,51 @@ def _search(folder: Path, what: str, tasks: int) -> tuple[float | None, int | No
 
 
 def _first_rounds(folder: Path, budget: int) -> tuple[float, int]:
-    """Seconds and measurements of a tuning up to a budget: of its rounds, and of all that came before the first."""
+    """Seconds and measurements of a tuning up to a budget: of its finished rounds, and of all that came before the first."""
     rounds = log.read(folder / "rounds.jsonl")
     seconds = [line["seconds_searching"] + line["seconds_measuring"] for line in rounds]
     before = max(0.0, sum(line["seconds"] for line in log.read(folder / "calls.jsonl")) - sum(seconds))
     measured = list(itertools.accumulate(line["trials"] for line in rounds))
     last = next((place for place, count in enumerate(measured) if count >= budget), len(measured) - 1)
-    return before + sum(seconds[: last + 1]), measured[last]
+    return before + sum(seconds[: last + 1]), measured[last] if measured else 0
 
 
 def _peak(path: Path) -> int | None:
     return max((line["peak_bytes"] for line in log.read(path)), default=None)
 
 
-def table(every: Iterable[Turns]) -> str:
+def table(every: Iterable[Turns], kind: str = "llvm") -> str:
     """The tables in Markdown."""
     lines = [
-        "# Whole networks on this CPU",
+        f"# Whole networks on {'this CPU' if kind == 'llvm' else 'a GPU'}",
         "",
         "Batch 1, 224x224, float32, random weights; latencies of a whole run. The forms of a table took turns. The number",
         "behind a tuner's name is how many measurements it had for each of our tasks, in either layout where they were chosen.",
         "HV is the reduction of latency times the reduction of search time beside MetaSchedule with as many measurements, in",
         'per cent; "-" where one of them is no reduction.',
     ]
+    digits = 2
+    if kind != "llvm":
+        digits = 3  # milliseconds are few
+        lines += [
+            "",
+            "A run takes data that the GPU has, and ends when the GPU has done it. PyTorch computes in float32, in NCHW and in",
+            'eager calls unless its name says otherwise; "x PyTorch" is beside that form.',
+        ]
     for turns in every:
         lines += [
             "",
             f"## {turns.network}, {turns.device}, turns of {turns.turn}, {turns.when} UTC",
             "",
+            *([f"Compiled for `{turns.target}`.", ""] if turns.target else []),
             "| form | mean ms | variance ms^2 | p50 | p99 | runs | x PyTorch | search s | measured | peak GB | HV |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         torch = turns["pytorch"]
         for row in turns.rows:
-            cells: list[Any] = [row.what, f"{row.mean * 1e3:.2f}", f"{row.variance * 1e6:.3g}"]
-            cells += [f"{row.p50 * 1e3:.2f}", f"{row.p99 * 1e3:.2f}", row.runs, f"{torch.p50 / row.p50:.2f}" if torch else ""]
+            cells: list[Any] = [row.what, f"{row.mean * 1e3:.{digits}f}", f"{row.variance * 1e6:.3g}"]
+            cells += [f"{row.p50 * 1e3:.{digits}f}", f"{row.p99 * 1e3:.{digits}f}", row.runs]
+            cells.append(f"{torch.p50 / row.p50:.2f}" if torch else "")
             cells += ["" if row.search is None else f"{row.search:.0f}", "" if row.measured is None else row.measured]
             cells += ["" if row.peak_bytes is None else f"{row.peak_bytes / 1e9:.2f}", _hypervolume(row, turns)]
             lines.append(f"| {' | '.join(map(str, cells))} |")

@@ -30,12 +30,18 @@ class Torch:
     **Arguments:**
 
     - `python`: the path of an interpreter that has PyTorch.
+    - `program`: the file that it runs: this one, or another whose first line of output says what its PyTorch has.
+    - `needed`: what PyTorch must have, as that line calls it, and in words.
 
-    **Raises:** `ValueError` if it cannot be started or has no PyTorch with oneDNN.
+    **Attributes:**
+
+    - `versions`: that line.
+
+    **Raises:** `ValueError` if it cannot be started or has no PyTorch with what is needed.
     """
 
-    def __init__(self, python: str) -> None:
-        self._python = python
+    def __init__(self, python: str, program: str = __file__, needed: tuple[str, str] = ("onednn", "oneDNN")) -> None:
+        self._python, self._program, self._needed = python, program, needed
         self._start()
 
     def __enter__(self) -> Self:
@@ -48,8 +54,8 @@ class Torch:
         """End the process."""
         self._process.close()
 
-    def measure(self, workload: Any, threads: int, seconds: float) -> dict[str, dict[str, Any]]:
-        """Time a `Conv2d` on `threads` threads: the answer of the function `measure` below.
+    def measure(self, workload: Any, **timing: float) -> dict[str, dict[str, Any]]:
+        """Time a `Conv2d`: the answer of the program's function `measure`, which takes the rest as `timing`.
 
         **Raises:** `RuntimeError` if the process ends meanwhile; the next call starts another.
         """
@@ -57,23 +63,28 @@ class Torch:
             self.close()
             self._start()
         request = {name: getattr(workload, name) for name in ("data", "weight", "stride", "padding", "dilation", "groups")}
-        return self._process.ask(request | {"threads": threads, "seconds": seconds})
+        return self._process.ask(request | timing)
 
     def _start(self) -> None:
         from experiments.interpreter import Interpreter  # here: the other interpreter reads this file too
 
         try:
-            self._process = Interpreter(self._python, __file__)
+            self._process = Interpreter(self._python, self._program)
         except OSError as error:
             raise ValueError(f"--torch-python: {self._python} cannot be started: {error}.") from error
         try:
-            versions = self._process.answer()
+            self.versions: dict[str, Any] = self._process.answer()
         except RuntimeError as error:
             raise ValueError(f"--torch-python: {self._python} cannot import PyTorch; name one that can.") from error
-        if not versions["onednn"]:
+        name, words = self._needed
+        if not self.versions[name]:
             self.close()
-            raise ValueError(f"--torch-python: {self._python} has a PyTorch without oneDNN; name another.")
-        self.version: str = versions["torch"]
+            raise ValueError(f"--torch-python: {self._python} has a PyTorch without {words}; name another.")
+
+    @property
+    def version(self) -> str:
+        """PyTorch's."""
+        return self.versions["torch"]
 
 
 def kernel(verbose: str) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from experiments.command import ended, pyplot
+from experiments.command import complaining, ended, pyplot
 
 
 def raising(error):
@@ -30,6 +30,16 @@ def test_an_error_is_one_line(capsys, error):
 def test_ctrl_c_says_what_is_kept(capsys):
     assert ended("program", raising(KeyboardInterrupt()), "a folder keeps it, go on") == 130
     assert capsys.readouterr().err == "program: stopped; a folder keeps it, go on\n"
+
+
+def test_work_that_complains_goes_on_and_its_code_is_one(capsys):
+    def work(complain):
+        for layer in ("first", "second"):
+            complain(f"{layer}: it does not work.")
+
+    assert complaining("program", work, "a folder keeps it") == 1
+    assert capsys.readouterr().err == "program: first: it does not work.\nprogram: second: it does not work.\n"
+    assert complaining("program", lambda complain: None, "a folder keeps it") == 0
 
 
 def test_no_picture_without_matplotlib(capsys, monkeypatch):

@@ -152,7 +152,7 @@ def test_a_kernel_of_ours_that_fails_costs_the_layer(case, searched, worker):
 
 @pytest.mark.parametrize("error", [RuntimeError("the process ended"), BrokenPipeError("the process ended")])
 def test_a_pytorch_that_fails_costs_the_layer(case, searched, worker, error):
-    def measure(*_):
+    def measure(*_, **__):
         raise error
 
     measured(case, 7, 0.02)

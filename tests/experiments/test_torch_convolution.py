@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from experiments.cuda_rivals import cuda_torch
 from experiments.torch_convolution import Torch, kernel
 from tvm_bridge.convolution import Conv2d
 
@@ -63,6 +64,12 @@ def test_a_pytorch_without_onednn_is_refused(interpreter):
         Torch(interpreter('print(\'{"torch": "2", "onednn": false}\', flush=True)\ninput()'))
 
 
+def test_a_pytorch_without_a_gpu_is_refused_where_one_is_needed(interpreter):
+    python = interpreter('print(\'{"torch": "2", "cuda": false}\', flush=True)\ninput()')
+    with pytest.raises(ValueError, match=r"has a PyTorch without a GPU that it can use"):
+        cuda_torch(python)
+
+
 ONE_THREAD_ONLY = """
 import json
 print('{"torch": "2", "onednn": true}', flush=True)
@@ -76,7 +83,7 @@ for _ in range(2):
 def test_a_process_that_ends_is_started_again_for_the_next_layer(interpreter):
     workload = Conv2d((1, 2, 5, 5), (3, 2, 3, 3))
     with Torch(interpreter(ONE_THREAD_ONLY)) as torch:
-        assert torch.measure(workload, 1, 0.1) == {"torch": {"seconds": 0.5}}
+        assert torch.measure(workload, threads=1, seconds=0.1) == {"torch": {"seconds": 0.5}}
         with pytest.raises(RuntimeError, match="process ended"):
-            torch.measure(workload, 2, 0.1)
-        assert torch.measure(workload, 1, 0.1) == {"torch": {"seconds": 0.5}}
+            torch.measure(workload, threads=2, seconds=0.1)
+        assert torch.measure(workload, threads=1, seconds=0.1) == {"torch": {"seconds": 0.5}}
