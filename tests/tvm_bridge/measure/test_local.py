@@ -243,5 +243,5 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
         stream.close()  # closed in the middle: libraries that wait are removed
         assert glob.glob(f"{folder}/*/*.so") == []
     with bridge.Local(**QUICK, build_limit=0.05) as measurer:
-        assert len(list(measurer.stream(task, configs))) == 4  # compilers that were stopped
+        assert len(list(measurer.stream(task, configs[:2]))) == 2  # compilers that were stopped
     assert os.listdir(tmp_path) == []

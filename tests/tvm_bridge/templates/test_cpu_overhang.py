@@ -122,7 +122,7 @@ def test_where_it_is_offered(filters, lanes):
     assert bool(checks.parts(workload, checks.AVX512, "lanes")) == (lanes > 0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(checks.awkward())
 def test_every_workload_keeps_a_configuration(case):
     workload, target = case

@@ -41,7 +41,7 @@ def tileable(draw):
     return workload, draw(checks.targets())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(tileable())
 def test_every_part_has_a_configuration_and_all_are_in_parts(case):
     workload, target = case
