@@ -53,7 +53,7 @@ def nhwc_inside(workload: Conv2d, seed: int = 0):
     return copied.to_config(*copied.sample(jax.random.key(seed), 1)) | {"layout": 1}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(checks.configured(), st.booleans())
 def test_schedule_computes_the_convolution(case, packed):
     workload, config = case
@@ -128,7 +128,7 @@ def test_register_tile_suits_the_vector_unit(target, lanes, most):
         assert config["tile_f"][0] * config["tile_y"][0] * config["tile_x"][0] >= target.threads
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=24, deadline=None)
 @given(checks.awkward())
 def test_every_workload_keeps_a_configuration(case):
     workload, target = case

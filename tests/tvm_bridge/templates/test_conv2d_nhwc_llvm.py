@@ -42,7 +42,7 @@ class Residual:
         return result
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(checks.configured(layout="NHWC"), st.booleans())
 def test_schedule_computes_the_convolution(case, packed):
     workload, config = case
@@ -105,7 +105,7 @@ def test_accumulators_stay_in_registers(target):
     assert spills < arithmetic / 4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=24, deadline=None)
 @given(checks.awkward(layout="NHWC"))
 def test_every_workload_keeps_a_configuration(case):
     workload, target = case

@@ -104,7 +104,7 @@ def test_arithmetic_is_on_whole_vectors(target, unrolled):
     assert not re.findall(partial, assembly)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=24, deadline=None)
 @given(checks.awkward(depthwise=True, layout="NHWC"))
 def test_every_workload_keeps_a_configuration(case):
     workload, target = case

@@ -41,7 +41,7 @@ def tiled(workload: Conv2d, m: int, seed: int = 0, target=checks.HOST):
     return knobs.to_config(drawn[knobs.choice(drawn)["winograd"] == m][0])
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(configured(), st.booleans())
 def test_schedule_computes_the_convolution(case, packed):
     workload, config = case
