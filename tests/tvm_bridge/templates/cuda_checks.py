@@ -11,6 +11,8 @@ import pytest
 import tvm
 from hypothesis import strategies as st
 from tvm import relax
+from tvm.script import ir as I
+from tvm.script import relax as R
 
 from search import Split
 from tests.records_folder import RECORDS
@@ -30,6 +32,24 @@ INSTANTIATION = 1
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is needed to run CUDA source on the CPU")
 needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is needed to ask ptxas")
+
+
+@I.ir_module
+class Residual:
+    """The end of a residual block in NHWC, with an activation that reads its argument twice."""
+
+    @R.function
+    def main(
+        data: R.Tensor((2, 9, 8, 4), "float32"),
+        weight: R.Tensor((3, 3, 4, 6), "float32"),
+        bias: R.Tensor((1, 1, 1, 6), "float32"),
+        shortcut: R.Tensor((2, 5, 8, 6), "float32"),
+    ):
+        with R.dataflow():
+            convolved = R.nn.conv2d(data, weight, (2, 1), (1, 1, 1, 1), data_layout="NHWC", kernel_layout="HWIO")
+            result = R.nn.silu(R.add(R.add(convolved, bias), shortcut))
+            R.output(result)
+        return result
 
 
 @st.composite

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tvm.script import ir as I
-from tvm.script import relax as R
 
 from search import KnobSpace, Option
 from tests.tvm_bridge.strategies import convolutions
@@ -29,24 +27,6 @@ STAGING = [Option("fetch_data", (1, 0, 2, 4)), Option("fetch_weight", (1, 0, 2, 
 STAGING += [Option("split_reduction", (1, 2, 4))]
 ROUNDING = 2.0**-11
 """The largest relative error of a number rounded to TF32, which has eleven significant bits."""
-
-
-@I.ir_module
-class Residual:
-    """The end of a residual block, with an activation that reads its argument twice."""
-
-    @R.function
-    def main(
-        data: R.Tensor((2, 9, 8, 4), "float32"),
-        weight: R.Tensor((3, 3, 4, 6), "float32"),
-        bias: R.Tensor((1, 1, 1, 6), "float32"),
-        shortcut: R.Tensor((2, 5, 8, 6), "float32"),
-    ):
-        with R.dataflow():
-            convolved = R.nn.conv2d(data, weight, (2, 1), (1, 1, 1, 1), data_layout="NHWC", kernel_layout="HWIO")
-            result = R.nn.silu(R.add(R.add(convolved, bias), shortcut))
-            R.output(result)
-        return result
 
 
 def space(workload, target=checks.CUDA, limits=None):
@@ -116,7 +96,7 @@ def test_epilogue_is_carried():
     data, weight, bias, shortcut = inputs = checks.normal(*shapes, (1, 1, 1, 6), output)
     before = workload.reference(mma_emulation.tf32(data), mma_emulation.tf32(weight)) + bias + shortcut
     config = SMALL | {"depth": 8, "stages": 2, "fetch_data": 4, "fetch_weight": 2, "split_reduction": 2}
-    schedule = scheduled(workload, config, function=checks.fused(Residual))
+    schedule = scheduled(workload, config, function=checks.fused(checks.Residual))
     result = mma_emulation.run_emulated(schedule, checks.CUDA, inputs, output)
     np.testing.assert_allclose(result, before / (1 + np.exp(-before)), rtol=1e-5, atol=1e-5)
 
