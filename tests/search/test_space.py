@@ -195,7 +195,7 @@ def test_negative_options_keep_their_sign():
     np.testing.assert_allclose(space.features(everything(space))[:, 1], math.log2(1.5), rtol=1e-6)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=4)
 @given(spaces())
 def test_jit_changes_nothing(space):
     rows = everything(space)

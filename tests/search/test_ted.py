@@ -49,7 +49,7 @@ def test_choices_are_those_of_explicit_deflation(n, d, count, seed):
     assert ted(x, count).tolist() == expected
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(n=st.integers(9, 32), d=st.sampled_from([1, 3]), mu=st.floats(0.05, 10), seed=st.integers(0, 999))
 def test_every_choice_is_the_best_of_its_step(n, d, mu, seed):
     x = points(n, d, seed)

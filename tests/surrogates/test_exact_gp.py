@@ -142,7 +142,7 @@ def test_order_of_rows_and_columns_changes_nothing():
         np.testing.assert_allclose(a, b, atol=0.03)
 
 
-@settings(deadline=None, max_examples=6)
+@settings(deadline=None, max_examples=3)
 @given(st.floats(-100, 100), st.floats(0.01, 1000))
 def test_predictions_follow_the_units_of_the_targets(shift, scale):
     x, y = points(40, noise=0.2)

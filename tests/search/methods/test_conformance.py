@@ -210,7 +210,7 @@ def spaces(draw):
 
 @methods
 def test_any_space_is_searched_validly_and_reproducibly(method):
-    @settings(deadline=None, max_examples=25 if method in CHEAP else 3)
+    @settings(deadline=None, max_examples=20 if method in CHEAP else 2)
     @given(spaces(), st.sampled_from(list(THROUGHPUTS.values())), st.integers(1, 200), st.integers(0, 99))
     def law(space, throughput, trials, seed):
         asked = proposals(method, space, throughput, trials=trials, seed=seed)

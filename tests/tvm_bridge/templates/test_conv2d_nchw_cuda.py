@@ -44,7 +44,7 @@ class Residual:
         return result
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(checks.configured())
 def test_schedule_computes_the_convolution_and_becomes_cuda(case):
     checks.computes_the_reference(checks.run_serially, checks.LLVM, *case)
@@ -52,14 +52,14 @@ def test_schedule_computes_the_convolution_and_becomes_cuda(case):
 
 
 @checks.needs_nvcc
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(checks.configured(largest=8))
 def test_ptxas_accepts_every_shape(case):
     checks.ptxas_accepts(*case)
 
 
 @checks.needs_compiler
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(checks.configured(largest=8))
 def test_cuda_source_computes_the_convolution(case):
     checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
@@ -83,13 +83,13 @@ def test_epilogue_is_carried(run, target):
         np.testing.assert_allclose(result, before / (1 + np.exp(-before)), rtol=1e-4, atol=1e-4)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(checks.configured(valid=False, largest=80))
 def test_predicate_tells_what_the_kernel_declares(case):
     checks.declares_what_the_predicate_tells(*case)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(checks.configured(enlarged=True))
 def test_new_knobs_compute_the_convolution_and_become_cuda(case):
     checks.computes_the_reference(checks.run_serially, checks.LLVM, *case)
@@ -97,21 +97,21 @@ def test_new_knobs_compute_the_convolution_and_become_cuda(case):
 
 
 @checks.needs_compiler
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=1, deadline=None)
 @given(checks.configured(enlarged=True, other={"num_thread_n": (2, 3), "vthread_c": (2,)}, largest=8))
 def test_cuda_source_of_new_knobs_computes_the_convolution(case):
     checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
 
 
 @checks.needs_compiler
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=1, deadline=None)
 @given(checks.configured(enlarged=True, other={"layout": (1,)}, largest=8))
 def test_cuda_source_in_nhwc_computes_the_convolution(case):
     checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
 
 
 @checks.needs_compiler
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(checks.configured(enlarged=True, other={**WITHOUT, "stages": (2, 3, 4), "fetch_weight": (1, 2, 4)}, largest=8))
 def test_cuda_source_of_stages_computes_the_convolution(case):
     """Copies that arrive as late as they may."""
@@ -171,7 +171,7 @@ def test_devices_without_asynchronous_copies_have_one_stage():
     assert stages == [1, 4]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(checks.configured(enlarged=True, valid=False, largest=80))
 def test_predicate_tells_what_the_kernel_of_new_knobs_declares(case):
     checks.declares_what_the_predicate_tells(*case)

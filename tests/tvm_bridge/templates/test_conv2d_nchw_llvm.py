@@ -53,7 +53,7 @@ def nhwc_inside(workload: Conv2d, seed: int = 0):
     return copied.to_config(*copied.sample(jax.random.key(seed), 1)) | {"layout": 1}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(checks.configured(), st.booleans())
 def test_schedule_computes_the_convolution(case, packed):
     workload, config = case
@@ -61,7 +61,7 @@ def test_schedule_computes_the_convolution(case, packed):
     checks.computes(checks.scheduled(workload, config), inputs, workload.reference(*inputs), ways=[packed])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(convolutions(), st.integers(0, 99))
 def test_either_layout_inside_computes_the_convolution(workload, seed):
     config = nhwc_inside(workload, seed)
@@ -161,7 +161,7 @@ def test_data_that_is_read_again_stays_in_the_second_cache():
     assert 0 < sum(within) < 500
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=16, deadline=None)
 @given(checks.awkward())
 def test_unrolling_is_told_in_one_way(case):
     workload, target = case

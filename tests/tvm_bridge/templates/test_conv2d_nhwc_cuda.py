@@ -37,14 +37,14 @@ class Biased:
         return result
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(checks.configured(layout="NHWC"))
 def test_schedule_computes_the_convolution_and_becomes_cuda(case):
     checks.computes_the_reference(checks.run_serially, checks.LLVM, *case)
     checks.declares_what_the_predicate_tells(*case)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(checks.configured(layout="NHWC", other=ODD))
 def test_other_candidates_compute_the_convolution_and_become_cuda(case):
     checks.computes_the_reference(checks.run_serially, checks.LLVM, *case)
@@ -52,7 +52,7 @@ def test_other_candidates_compute_the_convolution_and_become_cuda(case):
 
 
 @checks.needs_compiler
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=1, deadline=None)
 @given(checks.configured(layout="NHWC", largest=6))
 def test_cuda_source_computes_the_convolution(case):
     checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
@@ -84,14 +84,14 @@ def test_an_epilogue_leaves_a_block_as_it_is():
         assert shared_bytes == told
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(checks.configured(layout="NHWC", enlarged=True))
 def test_enlarged_space_computes_the_convolution_and_becomes_cuda(case):
     checks.computes_the_reference(checks.run_serially, checks.LLVM, *case)
     checks.declares_what_the_predicate_tells(*case)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(checks.configured(layout="NHWC", enlarged=True, valid=False, largest=80))
 def test_predicate_tells_what_the_kernel_of_the_enlarged_space_declares(case):
     checks.declares_what_the_predicate_tells(*case)
@@ -113,7 +113,7 @@ def test_enlarged_space_keeps_its_indices():
     space_checks.keeps_its_indices(space(RB1, target), enlarged_space(RB1, target))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(checks.configured(layout="NHWC", valid=False, largest=80))
 def test_predicate_tells_what_the_kernel_declares(case):
     checks.declares_what_the_predicate_tells(*case)

@@ -42,7 +42,7 @@ class Residual:
         return result
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(checks.configured(layout="NHWC"), st.booleans())
 def test_schedule_computes_the_convolution(case, packed):
     workload, config = case

@@ -38,7 +38,7 @@ def configured(draw):
     return workload, config | ({"layout": draw(st.sampled_from([0, 1]))} if layout == "NCHW" else {})
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(configured(), st.booleans())
 def test_schedule_computes_the_convolution(case, packed):
     workload, config = case

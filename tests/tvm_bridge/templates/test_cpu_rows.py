@@ -40,7 +40,7 @@ def at_the_edge(array, end):
     return copy, memory
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(convolutions(depthwise=True), st.integers(0, 99), st.booleans())
 def test_schedule_computes_the_convolution(workload, seed, packed):
     assume(offered(workload, checks.HOST))

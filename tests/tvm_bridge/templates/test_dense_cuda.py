@@ -27,7 +27,7 @@ def configured(draw, *, largest: int = 40):
     return workload, knobs, checks.few_virtual_threads(knobs, knobs.sample(jax.random.key(draw(st.integers(0, 2**32 - 1))), 64))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(configured())
 def test_schedule_computes_the_product_and_becomes_cuda(case):
     checks.computes_the_reference(checks.run_serially, checks.LLVM, *case)
@@ -35,14 +35,14 @@ def test_schedule_computes_the_product_and_becomes_cuda(case):
 
 
 @checks.needs_nvcc
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(configured(largest=20))
 def test_ptxas_accepts_every_shape(case):
     checks.ptxas_accepts(*case)
 
 
 @checks.needs_compiler
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(configured(largest=20))
 def test_cuda_source_computes_the_product(case):
     checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
@@ -77,7 +77,7 @@ def test_an_epilogue_may_read_the_data():
     np.testing.assert_allclose(got, x + x @ w.T, rtol=1e-4, atol=1e-4)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(products(largest=300), st.integers(0, 2**32 - 1))
 def test_predicate_tells_what_the_kernel_declares(workload, seed):
     knobs = space(workload, checks.CUDA)

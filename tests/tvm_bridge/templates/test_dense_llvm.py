@@ -40,7 +40,7 @@ def awkward(draw) -> tuple[Dense, Target]:
     return Dense((rows, depth), (columns, depth)), Target.parse(target.to_json() | {"num-cores": cores})
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(configured(), st.booleans())
 def test_schedule_computes_the_product(case, packed):
     workload, config = case
@@ -129,7 +129,7 @@ def test_register_tile_suits_the_vector_unit(target, lanes, registers):
         assert config["tile_y"][0] * config["tile_x"][0] >= target.threads
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(awkward())
 def test_every_workload_keeps_a_configuration_and_few_rows_are_added(case):
     workload, target = case

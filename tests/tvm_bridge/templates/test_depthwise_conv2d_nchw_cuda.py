@@ -36,7 +36,7 @@ class Normalised:
         return result
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(checks.configured(depthwise=True))
 def test_schedule_computes_the_convolution_and_becomes_cuda(case):
     checks.computes_the_reference(checks.run_serially, checks.LLVM, *case)
@@ -44,14 +44,14 @@ def test_schedule_computes_the_convolution_and_becomes_cuda(case):
 
 
 @checks.needs_nvcc
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(checks.configured(depthwise=True, largest=8))
 def test_ptxas_accepts_every_shape(case):
     checks.ptxas_accepts(*case)
 
 
 @checks.needs_compiler
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(checks.configured(depthwise=True, largest=8))
 def test_cuda_source_computes_the_convolution(case):
     checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
@@ -71,14 +71,14 @@ def test_epilogue_is_carried(run, target):
         np.testing.assert_allclose(run(scheduled, inputs, workload.output), expected, rtol=1e-4, atol=1e-4)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(checks.configured(depthwise=True, valid=False, largest=80))
 def test_predicate_tells_what_the_kernel_declares(case):
     checks.declares_what_the_predicate_tells(*case)
 
 
 @checks.needs_compiler
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=1, deadline=None)
 @given(checks.configured(depthwise=True, enlarged=True, other={"layout": (1,)}, largest=8))
 def test_cuda_source_in_nhwc_computes_the_convolution(case):
     checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
@@ -95,7 +95,7 @@ def test_threads_do_without_shared_memory(layout):
     assert launch.static == []
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(checks.configured(depthwise=True, enlarged=True, valid=False, largest=80))
 def test_predicate_tells_what_the_kernel_of_either_layout_declares(case):
     checks.declares_what_the_predicate_tells(*case)

@@ -46,7 +46,7 @@ def either_vector(workload, target=checks.HOST):
     return [next(config for config in configs if (config["tile_f"][3] > 1) == by_channel) for by_channel in (True, False)]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(checks.configured(depthwise=True), st.booleans())
 def test_schedule_computes_the_convolution(case, packed):
     workload, config = case

@@ -31,7 +31,7 @@ class Clipped:
         return result
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(checks.configured(depthwise=True, layout="NHWC"))
 def test_schedule_computes_the_convolution_and_becomes_cuda(case):
     checks.computes_the_reference(checks.run_serially, checks.LLVM, *case)
@@ -39,26 +39,26 @@ def test_schedule_computes_the_convolution_and_becomes_cuda(case):
 
 
 @checks.needs_compiler
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=1, deadline=None)
 @given(checks.configured(depthwise=True, layout="NHWC", largest=8))
 def test_cuda_source_computes_the_convolution(case):
     checks.computes_the_reference(checks.run_emulated, checks.CUDA, *case)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(checks.configured(depthwise=True, layout="NHWC", enlarged=True))
 def test_enlarged_space_computes_the_convolution(case):
     checks.computes_the_reference(checks.run_serially, checks.LLVM, *case)
     checks.declares_what_the_predicate_tells(*case)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(checks.configured(depthwise=True, layout="NHWC", enlarged=True, valid=False, largest=80))
 def test_predicate_tells_what_the_kernel_of_the_enlarged_space_declares(case):
     checks.declares_what_the_predicate_tells(*case)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(checks.configured(depthwise=True, layout="NHWC", valid=False, largest=80))
 def test_predicate_tells_what_the_kernel_declares(case):
     checks.declares_what_the_predicate_tells(*case)

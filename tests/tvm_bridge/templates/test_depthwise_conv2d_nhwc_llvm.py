@@ -55,7 +55,7 @@ def ways(workload, target=checks.HOST):
     return {config["unroll_explicit"]: config for config in (checks.sample(workload, target, seed) for seed in range(8))}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(checks.configured(depthwise=True, layout="NHWC"), st.booleans())
 def test_schedule_computes_the_convolution(case, packed):
     workload, config = case
