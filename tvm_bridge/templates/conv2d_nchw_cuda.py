@@ -55,6 +55,9 @@ class DirectFits(Fits):
         return channels * rows * columns, per_block(choice["tile_f"]) * channels * height * width
 
 
+tf32_terms = cuda_algorithms.tf32_terms
+
+
 def space(workload: Conv2d, target: Target) -> KnobSpace:
     """AutoTVM's space for `conv2d_nchw.cuda`: six splits and two unrolling knobs, minus what cannot be launched."""
     reduction = [Split(name, extent, 2) for name, extent in zip(REDUCTION, workload.weight[1:], strict=True)]
@@ -162,12 +165,7 @@ def multiplied(factors: Any, virtual_threads: Any, threads: Any) -> tuple[Any, A
 
 
 def rewritten(function: Any, choice: Config) -> Any:
-    """The function with its filters and rows rounded up to whole blocks; the very same if they are.
-
-    For tensor cores, the product of matrices that they compute.
-    """
-    if choice.get(cuda_algorithms.TENSOR_CORES):
-        return cuda_tensor_cores.rewritten(function, choice, "NCHW")
+    """The function with its filters and rows rounded up to whole blocks; the very same if they are."""
     filters, rows = (math.prod(factors[1:]) for factors in _tiles(choice).values())
     return overhanging(function, {1: filters, 2: rows})
 
@@ -175,11 +173,6 @@ def rewritten(function: Any, choice: Config) -> Any:
 def _tiles(choice: Config) -> Config:
     """The tiles of filters and rows in one configuration, the new knobs multiplied in."""
     return {tile: multiplied(choice[tile], *(choice.get(knob, 1) for knob in knobs)) for tile, knobs in NEW_KNOBS.items()}
-
-
-def tf32_terms(workload: Conv2d, choice: Config) -> int:
-    """How many products of numbers rounded to TF32 each result is the sum of; 0 for none."""
-    return cuda_tensor_cores.terms(workload) if choice.get(cuda_algorithms.TENSOR_CORES) else 0
 
 
 def schedule(function: Any, choice: Config, target: Target) -> Any:

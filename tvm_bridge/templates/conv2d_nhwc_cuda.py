@@ -105,6 +105,9 @@ def per_block(choice: Choice, axis: str) -> Float[Array, " n"]:
     return 1.0 * choice[f"vthread_{axis}"] * choice[f"num_thread_{axis}"] * choice[f"tile_{axis}"]
 
 
+tf32_terms = cuda_algorithms.tf32_terms
+
+
 def space(workload: Conv2d, target: Target) -> KnobSpace:
     """The report's 1296 configurations of `conv2d_nhwc.cuda`, minus what cannot be launched."""
     knobs = [
@@ -129,11 +132,6 @@ def enlarged_space(workload: Conv2d, target: Target) -> KnobSpace:
     knobs = [*space(workload, target).knobs, *unrolling, *fetching, stages_knob(target), parts_knob()]
     direct = EnlargedFits(workload, Limits.at_launch(target))
     return cuda_algorithms.space(knobs, direct, workload, target, unheeded=["fetch_data"])
-
-
-def tf32_terms(workload: Conv2d, choice: Config) -> int:
-    """How many products of numbers rounded to TF32 each result is the sum of; 0 for none."""
-    return cuda_tensor_cores.terms(workload) if choice.get(cuda_algorithms.TENSOR_CORES) else 0
 
 
 def schedule(function: Any, choice: Config, target: Target) -> Any:

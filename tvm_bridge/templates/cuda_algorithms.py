@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from search import KnobSpace, Option
-from search.knobs import Knob
+from search.knobs import Config, Knob
 from search.space import Choice, Predicate
 from tvm_bridge.convolution import Conv2d
 from tvm_bridge.target import Target
@@ -48,6 +48,11 @@ def space(
         fits = tensor_cores.TensorCoresFit.of(workload, target, Limits.at_launch(target))
         alternatives.append(({TENSOR_CORES: 1}, Heeding.of(fits, every, {*SHARED, *(knob.name for knob in own)})))
     return merged(every, [Option(TENSOR_CORES, (0, 1) if available else (0,), absent=0)], alternatives)
+
+
+def tf32_terms(workload: Conv2d, choice: Config) -> int:
+    """How many products of numbers rounded to TF32 each result is the sum of; 0 for none."""
+    return tensor_cores.terms(workload) if choice.get(TENSOR_CORES) else 0
 
 
 @dataclass(frozen=True)

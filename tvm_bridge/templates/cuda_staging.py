@@ -5,7 +5,7 @@
 - `row_padding`: how many elements rows in shared memory are longer by, so that what threads read at once lies in other banks.
 - `stages`: how many steps of the reduction have a buffer of their own: while one computes, those after it are fetched.
 - `split_reduction`: how many blocks share a reduction. Each sums a part of the channels; a second kernel adds the parts up.
-  Where the output is small, there are no other ways to have work for all of a large GPU.
+  The tiles of a small output alone are few blocks.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from search import KnobSpace, Option
 from tests.tvm_bridge.strategies import convolutions
 from tests.tvm_bridge.templates import cuda_checks as checks
 from tests.tvm_bridge.templates import mma_emulation, space_checks
+from tvm_bridge import templates
 from tvm_bridge.candidates import replaced
 from tvm_bridge.convolution import LAYOUTS, Conv2d
 from tvm_bridge.ptxas import resources
@@ -158,3 +159,16 @@ def test_vectors_are_of_neighbours():
     config = SMALL | {"warps_f": 1, "fetch_weight": 4}
     valid = [three_by_three.valid(three_by_three.from_config(config | {"kernel_innermost": k})[None]).item() for k in (0, 1)]
     assert valid == [False, True]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_enlarged_space_has_them(layout):
+    """A configuration that asks for them has a kernel of theirs, whose results are checked as TF32 lets them be."""
+    workload = Conv2d((1, 8, 6, 6), (16, 8, 3, 3), layout=layout)
+    knobs, template = templates.space(workload, checks.CUDA, enlarged=True), templates.find(workload.operator, "cuda")
+    for chosen, terms in ((0, 0), (1, 8 * 3 * 3)):
+        asked = replaced(knobs, {"tensor_cores": (chosen,)})
+        config = asked.to_config(asked.sample(jax.random.key(0), 1)[0])
+        assert templates.tf32_terms(template, workload, config) == terms
+        source = checks.cuda_source(checks.scheduled(workload, config, checks.CUDA))
+        assert ("mma.sync" in source) == bool(terms)
