@@ -1,6 +1,7 @@
 # Everything runs in .venv, made on first use with the python3 of the path (or PYTHON=...).
 PYTHON ?= python3
 BIN := .venv/bin
+QUICKLY_COMPILED := --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
 
 .PHONY: tune test pytest lint bench clean
 
@@ -12,7 +13,7 @@ test: .venv/test
 
 # Tests compile more than they compute.
 pytest: .venv/test
-	JAX_DISABLE_MOST_OPTIMIZATIONS=true $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	JAX_DISABLE_MOST_OPTIMIZATIONS=true XLA_FLAGS="$(QUICKLY_COMPILED)" $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/test
 	$(BIN)/ruff check

@@ -6,8 +6,12 @@ import sys
 
 import pytest
 
+from tvm_bridge import compilation_cache
+
 PROGRAM = """
-import jax
+import sys, types, jax
+sys.modules["tvm_bridge"] = package = types.ModuleType("tvm_bridge")  # without TVM, which takes seconds to load
+package.__path__ = [sys.argv[1]]
 from tvm_bridge import compilation_cache
 compilation_cache.LEAST_SECONDS = 0.0
 compilation_cache.keep_compiled()
@@ -21,7 +25,11 @@ def chosen(home, **settings):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XDG_"))}
     environment |= {"HOME": str(home)} | settings
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", PROGRAM, os.path.dirname(compilation_cache.__file__)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
 
 

@@ -11,7 +11,7 @@ from tests.tvm_bridge.network.small_network import SHAPE, small_network
 from tvm_bridge.cli import main
 from tvm_bridge.network.database import FILES
 
-MEASURING = ["--method", "random", "--min-repeat-ms", "1", "--builders", "2"]
+MEASURING = ["--method", "random", "--min-repeat-ms", "1", "--builders", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,6 @@ def test_layouts_are_chosen_from_tunings_in_both(folder, capsys):
     assert main(["network", network, "--layout", "NHWC", "--trials", "9", "--log", str(folder / "log"), *MEASURING]) == 2
     assert "holds a tuning of the network as it comes and not in NHWC" in capsys.readouterr().err
     assert main([*command, "--log", str(folder / "log"), "--log", str(folder / "nhwc")]) == 0
-    assert re.search("[1-4] of 7 functions run under a tuned schedule", capsys.readouterr().out)
+    assert re.search("[1-4] of [0-9]+ functions run under a tuned schedule", capsys.readouterr().out)
     assert (folder / "chosen.so").stat().st_size
     assert (folder / "log" / "transpositions.jsonl").exists()
