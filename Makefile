@@ -26,12 +26,14 @@ bench: .venv/test
 clean:
 	rm -rf .venv out
 
-.venv/ready: pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
+
+.venv/ready: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-.venv/test: .venv/ready
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
+# Most of what is installed is never imported, and need not be compiled.
+.venv/test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --no-compile --editable ".[test]"
 	@touch $@

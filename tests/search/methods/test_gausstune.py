@@ -19,11 +19,12 @@ SPACE = layer(64)
 HISTORY = [measured(32), measured(16)]
 SAME = [measured(64, seed=1)]
 PLAIN = SparseGP(inducing=64)
+HASTY = ExactGP(evaluations=10)
 LIES = [replace(source, throughput=source.throughput.max() - source.throughput) for source in HISTORY]
 
 
 def best(trials: int, seed: int = 0, **options) -> float:
-    search = gausstune(SPACE, key=jax.random.key(seed), process=ExactGP(evaluations=10), **options)
+    search = gausstune(SPACE, key=jax.random.key(seed), process=HASTY, **options)
     _, told = watch(search, SPACE, trials)
     return float(np.concatenate(told)[:trials].max())
 
@@ -68,7 +69,7 @@ def test_a_whole_history_is_learned_if_its_favourites_or_its_score_are_asked_for
     )
     for history, options in ((SAME, {}), (HISTORY, {}), (SAME, {"apart": False}), (HISTORY, {"replayed": 0})):
         fits.clear()
-        watch(gausstune(SPACE, key=KEY, history=history, surrogate=PLAIN, **options), SPACE, 16)
+        watch(gausstune(SPACE, key=KEY, history=history, surrogate=PLAIN, process=HASTY, **options), SPACE, 16)
         assert len(fits) == (options != {"replayed": 0} and (history is HISTORY or "apart" in options))
 
 
@@ -121,7 +122,7 @@ def test_a_batch_is_what_was_asked_for():
 
 
 def test_later_batches_compile_nothing():
-    search = gausstune(SPACE, key=KEY, history=HISTORY)
+    search = gausstune(SPACE, key=KEY, history=HISTORY, process=HASTY)
     batch = next(search)
     for number in range(7):
         with jax.no_tracing() if number > 3 else nullcontext():
