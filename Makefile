@@ -33,7 +33,6 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-# Most of what is installed is never imported, and need not be compiled.
 .venv/test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --no-compile --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	@touch $@
