@@ -1,4 +1,4 @@
-"""Measuring over RPC on loopback: a tracker, two servers, and one of them dying half-way."""
+"""Measuring over RPC on loopback: a tracker, three servers, and one of them dying half-way."""
 
 import socket
 import subprocess
@@ -14,6 +14,9 @@ import tvm_bridge as bridge
 from tests.tvm_bridge.measure.kernels import calling, small_task
 from tvm_bridge.devices import tracker_devices
 from tvm_bridge.measure import pipeline
+
+SERVERS, CANDIDATES = 3, 8
+"""Enough candidates that every server has some after the first few."""
 
 
 def test_a_number_of_devices_that_measures_nothing_is_refused():
@@ -53,9 +56,9 @@ def kill_at_work(server):
     kill(server)
 
 
-@contextmanager
-def farm(servers):
-    """A tracker with so many servers under the key "cpu"; yields its port and the servers."""
+@pytest.fixture(scope="module")
+def devices():
+    """A tracker with servers under the key "cpu": its port, and the servers that are alive."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = min(probe.getsockname()[1], 65_000)
@@ -63,23 +66,17 @@ def farm(servers):
         stack.enter_context(daemon("tvm.exec.rpc_tracker", "--host=127.0.0.1", f"--port={port}", f"--port-end={port + 1}"))
         server = ["tvm.exec.rpc_server", "--host=127.0.0.1", f"--tracker=127.0.0.1:{port}", "--key=cpu"]
         ports = [f"--port={port + 1}", f"--port-end={port + 20}"]
-        processes = [stack.enter_context(daemon(*server, *ports)) for _ in range(servers)]
+        processes = [stack.enter_context(daemon(*server, *ports)) for _ in range(SERVERS)]
         deadline = time.monotonic() + 60
         while True:
             try:
-                if tracker_devices("127.0.0.1", port)["cpu"] == servers:
+                if tracker_devices("127.0.0.1", port)["cpu"] == SERVERS:
                     break
             except bridge.DeviceError:
                 pass
             assert time.monotonic() < deadline, "the servers did not register"
             time.sleep(0.2)
         yield port, processes
-
-
-@pytest.fixture(scope="module")
-def devices():
-    with farm(3) as port_and_servers:
-        yield port_and_servers
 
 
 @pytest.mark.parametrize("attempts", [3, 1])
@@ -89,12 +86,12 @@ def test_a_dying_server_loses_no_candidate(devices, monkeypatch, attempts):
     timing = {"check": False, "min_repeat_ms": 1, "repeat": 1, "builders": 1}
     with bridge.RPC("127.0.0.1", port, "cpu", **timing) as measurer:
         results = {}
-        for position, measurement in measurer.stream(calling("usleep", 20_000), [None] * 5):
+        for position, measurement in measurer.stream(calling("usleep", 20_000), [None] * CANDIDATES):
             assert position not in results
             results[position] = measurement
             if len(results) == 2:
                 threading.Thread(target=kill_at_work, args=[servers.pop()]).start()
-    assert sorted(results) == list(range(5))
+    assert sorted(results) == list(range(CANDIDATES))
     failed = [measurement for measurement in results.values() if not measurement.ok]
     assert len(failed) == (1 if attempts == 1 else 0)
     for measurement in failed:
